@@ -1,0 +1,185 @@
+"""Start, find and stop the embedded Argilla server of a workspace.
+
+The server is a process of its own that outlives the app's pages. ``argilla/status.json`` says which one it
+is; every reader checks it against the process list before believing it.
+"""
+
+import json
+import secrets
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+from rm_studio import processes
+from rm_studio.config import Frozen
+from rm_studio.embedded import environment
+from rm_studio.errors import ServerError
+from rm_studio.workspace import Workspace, read_json, write_json
+
+PREFERRED_PORT = 6900
+WORKSPACE_NAME = "rm-studio"
+START_LIMIT_S = 120.0
+
+
+class Credentials(Frozen):
+    """Who may do everything on the embedded server. Generated once, readable by this user only."""
+
+    api_url: str
+    username: str
+    password: str
+    api_key: str
+    workspace: str
+    secret_key: str
+
+
+class ServerStatus(Frozen):
+    """What is known of the server: ``stopped``, ``preparing``, ``starting``, ``running`` or ``failed``."""
+
+    state: str = "stopped"
+    message: str = "The annotation server is not running."
+    api_url: str = ""
+    pid: int = 0
+    started: float = 0.0
+
+    @property
+    def process_id(self) -> processes.ProcessId:
+        return processes.ProcessId(self.pid, self.started)
+
+
+def status(workspace: Workspace) -> ServerStatus:
+    """The server's state now, whoever started it. A state on disk whose process is gone reads as stopped."""
+    known = read_json(_folder(workspace) / "status.json")
+    if known is None:
+        return ServerStatus()
+    found = ServerStatus.model_validate(known)
+    if found.state in ("preparing", "starting", "running") and processes.find(found.process_id) is None:
+        return ServerStatus(message="The annotation server has ended. Start it again; nothing is lost.")
+    return found
+
+
+def credentials(workspace: Workspace) -> Credentials | None:
+    """The owner's credentials, or None before the first start."""
+    content = read_json(_folder(workspace) / "credentials.json")
+    return Credentials.model_validate(content) if content else None
+
+
+def start(workspace: Workspace, on_progress: Callable[[str], None] = lambda message: None) -> Credentials:
+    """Make sure that the server runs and answers, and return how to reach it.
+
+    Raises:
+        ServerError: it could not be prepared or did not answer in time.
+    """
+    folder = _folder(workspace)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".start.lock"):
+        owner = credentials(workspace)
+        if owner and status(workspace).state == "running" and _answers(owner.api_url):
+            return owner
+        try:
+            return _start(workspace, folder, owner, on_progress)
+        except ServerError as error:
+            write_json(folder / "status.json", ServerStatus(state="failed", message=str(error)).model_dump())
+            raise
+
+
+def stop(workspace: Workspace) -> bool:
+    """End the server; True if one ran. Its data stays."""
+    found = status(workspace)
+    if processes.find(found.process_id) is None:
+        return False
+    if found.state == "running":  # in the other states the pid is that of the app that prepares it
+        processes.end(found.process_id)
+    write_json(_folder(workspace) / "status.json", ServerStatus(message="The annotation server was stopped.").model_dump())
+    return found.state == "running"
+
+
+def log_tail(workspace: Workspace, lines: int = 50) -> str:
+    """The last lines that the server printed."""
+    log = _folder(workspace) / "server.log"
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]) if log.exists() else ""
+
+
+def _folder(workspace: Workspace) -> Path:
+    return workspace.argilla_folder
+
+
+def _start(
+    workspace: Workspace, folder: Path, owner: Credentials | None, on_progress: Callable[[str], None]
+) -> Credentials:
+    ourselves = processes.own_identity()
+
+    def say(state: str, message: str) -> None:
+        on_progress(message)
+        preparing = ServerStatus(state=state, message=message, pid=ourselves.pid, started=ourselves.started)
+        write_json(folder / "status.json", preparing.model_dump())
+
+    python = environment.ensure(folder, lambda message: say("preparing", message))
+    say("starting", "Starting the annotation server …")
+    port = _free_port(_port_of(owner) or PREFERRED_PORT)
+    owner = _write_credentials(folder, owner, f"http://127.0.0.1:{port}")
+    program = Path(__file__).with_name("server_main.py")
+    process_id = processes.spawn([str(python), str(program), str(folder), str(port)], folder / "server.log")
+
+    deadline = time.monotonic() + START_LIMIT_S
+    while not _answers(owner.api_url):
+        if processes.find(process_id) is None:
+            raise ServerError("The annotation server ended while starting. Its log says why; press “Try again”.")
+        if time.monotonic() > deadline:
+            processes.end(process_id)
+            raise ServerError(f"The annotation server did not answer within {START_LIMIT_S:.0f} s. Press “Try again”.")
+        time.sleep(0.2)
+    running = ServerStatus(
+        state="running",
+        message="The annotation server is running.",
+        api_url=owner.api_url,
+        pid=process_id.pid,
+        started=process_id.started,
+    )
+    write_json(folder / "status.json", running.model_dump())
+    return owner
+
+
+def _write_credentials(folder: Path, owner: Credentials | None, api_url: str) -> Credentials:
+    if owner is None:
+        owner = Credentials(
+            api_url=api_url,
+            username="owner",
+            password=secrets.token_urlsafe(9),
+            api_key=f"owner.{secrets.token_urlsafe(32)}",
+            workspace=WORKSPACE_NAME,
+            secret_key=secrets.token_hex(32),
+        )
+    owner = owner.model_copy(update={"api_url": api_url})
+    write_json(folder / "credentials.json", owner.model_dump(), mode=0o600)
+    return owner
+
+
+def _port_of(owner: Credentials | None) -> int | None:
+    return int(owner.api_url.rsplit(":", 1)[1]) if owner else None
+
+
+def _free_port(preferred: int) -> int:
+    """``preferred`` if nothing listens there, else any free port."""
+    for port in (preferred, 0):
+        with socket.socket() as candidate:
+            try:
+                candidate.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(candidate.getsockname()[1])
+    raise ServerError("No free network port was found on this machine.")
+
+
+def _answers(api_url: str) -> bool:
+    """Whether an Argilla server answers there, asked without any proxy."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{api_url}/api/v1/version", timeout=3) as response:
+            return "version" in json.load(response)
+    except (OSError, ValueError, urllib.error.URLError):
+        return False

@@ -1,0 +1,51 @@
+"""Every error a person can meet, in one tree.
+
+StudioError
+├── WorkspaceError     a project or a file of the workspace cannot be used
+├── DataError          a table, file or dataset cannot be read or mapped
+│   └── HubError       the Hugging Face Hub cannot be reached, or has no such thing
+├── AnnotationError    Argilla answered, but what was asked cannot be done
+│   ├── ServerError    Argilla cannot be started or reached
+│   └── CredentialsError   Argilla does not accept who we say we are
+├── ModelError         a model cannot be loaded, or is not one that scores text
+└── TrainingError      a training run cannot start, or could not go on
+
+The message is shown to a person as it is: what happened, what it means, what to do next. It holds no
+path of the machine and no secret; the cause (``raise ... from``) goes to the log.
+"""
+
+
+class StudioError(Exception):
+    """Something a person can act on; ``str(error)`` is the sentence to show."""
+
+
+class WorkspaceError(StudioError):
+    """A project or a file of the workspace cannot be used."""
+
+
+class DataError(StudioError):
+    """A table, file or dataset cannot be read or mapped."""
+
+
+class HubError(DataError):
+    """The Hugging Face Hub cannot be reached, or has no such dataset or model."""
+
+
+class AnnotationError(StudioError):
+    """Argilla answered, but what was asked cannot be done."""
+
+
+class ServerError(AnnotationError):
+    """Argilla cannot be started or reached."""
+
+
+class CredentialsError(AnnotationError):
+    """Argilla does not accept the user name, password or key."""
+
+
+class ModelError(StudioError):
+    """A model cannot be loaded, or is not one that scores text."""
+
+
+class TrainingError(StudioError):
+    """A training run cannot start, or could not go on."""
