@@ -77,7 +77,11 @@ class Question(Frozen):
 
     name: str = "choose-best"
     title: str = Field(
-        "Choose the best answer", title="Question", min_length=1, max_length=200, description="Shown above the buttons."
+        "Choose the best answer",
+        title="Question",
+        min_length=1,
+        max_length=200,
+        description="Shown above the buttons.",
     )
     description: str = Field(
         "1 if the first answer is better, 2 if the second is. Discard when they are equally good or bad.",
@@ -90,6 +94,13 @@ class Question(Frozen):
         title="Accepted values",
         description="1 stands for the first answer on the page, 2 for the second. There is no value for "
         "“equal”: annotators discard those.",
+    )
+    annotators: int = Field(
+        1,
+        title="Answers wanted for each comparison",
+        ge=1,
+        le=10,
+        description="By different people. One goes fastest; two or more show how far people agree.",
     )
     guidelines: str = Field(
         DEFAULT_GUIDELINES,
@@ -119,17 +130,17 @@ class TrainConfig(Frozen):
         "“builtin”, a small English model that needs no download.",
     )
     epochs: float = Field(
-        2.0,
+        1.0,
         title="Epochs",
         gt=0,
         le=20,
         description="How many times the model sees every pair. 1 to 3 is usual; more tends to learn by heart.",
     )
     learning_rate: float = Field(
-        5e-5,
+        1e-4,
         title="Learning rate",
         gt=0,
-        description="How large each correction is. 2e-5 to 1e-4 suits small models; large ones need 1e-6 to 1e-5.",
+        description="How large each correction is. 2e-5 to 2e-4 suits small models; large ones need 1e-6 to 1e-5.",
     )
     batch_size: int = Field(
         16,
@@ -152,9 +163,7 @@ class TrainConfig(Frozen):
         le=0.5,
         description="Share of the prompts the model never learns from, to measure it honestly.",
     )
-    seed: int = Field(
-        42, title="Seed", ge=0, description="The same seed, data and machine give the same model again."
-    )
+    seed: int = Field(42, title="Seed", ge=0, description="The same seed, data and machine give the same model again.")
 
 
 def parse_settings(model: type[BaseModel], values: dict[str, Any]) -> Any:

@@ -38,9 +38,7 @@ class Example(NamedTuple):
 TUTORIAL = Example(
     "The Argilla tutorial's set: the original human answer against Falcon-7B’s",
     DataSource(kind="hub", name="argilla/dolly-curated-comparison-falcon-7b-instruct", split="train"),
-    ColumnMapping(
-        prompt="prompt", answers=("original_response", "response-1"), id="external_id", category="category"
-    ),
+    ColumnMapping(prompt="prompt", answers=("original_response", "response-1"), id="external_id", category="category"),
 )
 
 
@@ -82,7 +80,9 @@ def guess_mapping(frame: pd.DataFrame) -> ColumnMapping | None:
     if all(name in lower for name in ("prompt", *SAMPLE_ANSWERS)):
         return ColumnMapping(prompt=lower["prompt"], answers=SAMPLE_ANSWERS, category=lower.get("category"))
     prompt = next((lower[name] for name in PROMPT_NAMES if name in lower), None)
-    answers = [column for column in columns if ANSWER_NAME.match(column) and column != prompt and _is_texts(frame[column])]
+    answers = [
+        column for column in columns if ANSWER_NAME.match(column) and column != prompt and _is_texts(frame[column])
+    ]
     if prompt is None or len(answers) < 2:
         return None
     id_column = next((lower[name] for name in ("id", "external_id", "prompt_id") if name in lower), None)
@@ -94,7 +94,8 @@ def check_mapping(frame: pd.DataFrame, prompt: str | None, answers: Sequence[str
     columns = [column for column in frame.columns if column != NOT_TEXT]
     if len(columns) < 3:
         raise DataError(
-            f"This table has {len(columns)} column{'s' if len(columns) > 1 else ''}; a comparison needs three: the prompt, "
+            f"This table has {len(columns)} column{'s' if len(columns) > 1 else ''}; a comparison "
+            "needs three: the prompt, "
             "and at least two answers to it."
         )
     if not prompt:
@@ -123,7 +124,7 @@ def build_comparisons(frame: pd.DataFrame, mapping: ColumnMapping, seed: int) ->
     ledger = Ledger("comparisons")
     kept: dict[str, dict[str, Any]] = {}
     pairs = list(itertools.combinations(mapping.answers, 2))
-    not_text = frame[NOT_TEXT] if NOT_TEXT in frame else [[]] * len(frame)
+    not_text: Sequence[list[str]] = list(frame[NOT_TEXT]) if NOT_TEXT in frame else [[]] * len(frame)
     columns = [mapping.prompt, *mapping.answers]
     cells = zip(*(frame[column] for column in columns), strict=True)
     ids = frame[mapping.id] if mapping.id else [None] * len(frame)

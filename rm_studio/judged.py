@@ -10,6 +10,7 @@ from rm_studio.data import build_comparisons
 from rm_studio.errors import DataError
 from rm_studio.preferences import FEEDBACK_COLUMNS, Pairs, make_pairs
 from rm_studio.tables import NOT_TEXT
+from rm_studio.workspace import rows
 
 TUTORIAL_FEEDBACK = DataSource(kind="hub", name="argilla/comparison-data-falcon-with-feedback", split="train")
 SHAPES = (
@@ -50,22 +51,25 @@ def read(frame: pd.DataFrame, seed: int = 42) -> Judged:
     if {"prompt", "chosen", "rejected"} <= columns:
         mapping = ColumnMapping(prompt="prompt", answers=("chosen", "rejected"), category=_category(columns))
         votes = [[Vote("the file", "submitted", 1)]] * len(frame)
-    elif {prompt, "response-1", "response-2"} <= columns and columns & {"choose-best", "choose-best.responses"}:
+    elif {prompt, "response-1", "response-2"} <= columns and columns & {
+        "choose-best",
+        "choose-best.responses",
+    }:
         mapping = ColumnMapping(prompt=prompt, answers=("response-1", "response-2"), category=_category(columns))
-        votes = [_votes(row) for row in frame.to_dict("records")]
+        votes = [_votes(row) for row in rows(frame)]
     else:
         have = ", ".join(column for column in frame.columns if column != NOT_TEXT)
         raise DataError(f"This table carries no judgements that are known here. It needs {SHAPES}. It has: {have}.")
 
     comparisons, ledger = build_comparisons(frame, mapping, seed)
-    rows: list[dict[str, Any]] = []
+    given: list[list[Any]] = []
     for comparison_id, row in zip(comparisons["id"], comparisons["row"], strict=True):
         for vote in votes[int(row) - 1]:
             ranks = [1, 2] if vote.value == 1 else [2, 1] if vote.value == 2 else []
             # Which place won on the screen is not known of a file that names chosen and rejected.
             place = None if mapping.answers[0] == "chosen" else vote.value
-            rows.append(dict(zip(FEEDBACK_COLUMNS, [comparison_id, vote.annotator, vote.status, ranks, None, place, None], strict=True)))
-    feedback = pd.DataFrame(rows, columns=FEEDBACK_COLUMNS)
+            given.append([comparison_id, vote.annotator, vote.status, ranks, None, place, None])
+    feedback = pd.DataFrame(given, columns=FEEDBACK_COLUMNS)
     if feedback.empty or not (feedback["status"] == "submitted").any():
         raise DataError("The table has the right columns, but nobody’s choice in them: “choose-best” is empty.")
     return Judged(comparisons, feedback, ledger, mapping)

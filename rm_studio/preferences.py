@@ -14,6 +14,7 @@ import pandas as pd
 
 from rm_studio.data import Ledger
 from rm_studio.errors import DataError
+from rm_studio.workspace import rows
 
 FEEDBACK_COLUMNS = ["id", "annotator", "status", "ranks", "strength", "position_chosen", "submitted_at"]
 PAIR_COLUMNS = ["prompt", "chosen", "rejected", "p_chosen", "n_annotators", "comparison_id", "category"]
@@ -66,20 +67,24 @@ def make_pairs(comparisons: pd.DataFrame, feedback: pd.DataFrame) -> Pairs:
     submitted = feedback[feedback["status"] == "submitted"]
     votes = {key: list(group) for key, group in submitted.groupby("id")["ranks"]}
     discarded = set(feedback.loc[feedback["status"] == "discarded", "id"])
-    rows: list[dict[str, Any]] = []
-    for comparison in comparisons.to_dict("records"):
+    made: list[dict[str, Any]] = []
+    for comparison in rows(comparisons):
         ledger.read += 1
         ballots = votes.get(comparison["id"], [])
         first = sum(ranks[0] < ranks[1] for ranks in ballots)
         second = sum(ranks[1] < ranks[0] for ranks in ballots)
         if not ballots or first == second:
             reason = (
-                "annotators split evenly" if ballots else "discarded" if comparison["id"] in discarded else "no answer yet"
+                "annotators split evenly"
+                if ballots
+                else "discarded"
+                if comparison["id"] in discarded
+                else "no answer yet"
             )
             ledger.drop(reason, comparison["row"], comparison["prompt"])
             continue
         winner = 0 if first > second else 1
-        rows.append(
+        made.append(
             {
                 "prompt": comparison["prompt"],
                 "chosen": comparison["responses"][winner],
@@ -90,8 +95,8 @@ def make_pairs(comparisons: pd.DataFrame, feedback: pd.DataFrame) -> Pairs:
                 "category": comparison["category"],
             }
         )
-    ledger.kept = len(rows)
-    return Pairs(pd.DataFrame(rows, columns=PAIR_COLUMNS), ledger.as_dict())
+    ledger.kept = len(made)
+    return Pairs(pd.DataFrame(made, columns=PAIR_COLUMNS), ledger.as_dict())
 
 
 def agreement(feedback: pd.DataFrame) -> Share:
@@ -121,7 +126,9 @@ def split_by_prompt(pairs: pd.DataFrame, test_share: float, seed: int) -> Split:
     keys = pairs["prompt"].map(lambda prompt: " ".join(prompt.casefold().split()))
     sizes = keys.value_counts()
     if len(sizes) < 2:
-        raise DataError("All pairs share one prompt, so none can be held out for testing. Add pairs with other prompts.")
+        raise DataError(
+            "All pairs share one prompt, so none can be held out for testing. Add pairs with other prompts."
+        )
     prompts = sorted(sizes.index)
     random.Random(seed).shuffle(prompts)
     wanted = test_share * len(pairs)

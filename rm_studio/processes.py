@@ -7,9 +7,9 @@ ever. Nothing here is special to one operating system.
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -50,14 +50,12 @@ def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | No
 
     It starts in an empty terminal-less session (POSIX) or process group (Windows), in the log's folder.
     """
-    options: dict[str, object] = (
-        {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
-        if sys.platform == "win32"
-        else {"start_new_session": True}
-    )
+    options: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        options = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        process = subprocess.Popen(  # type: ignore[call-overload]
+        process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -83,8 +81,8 @@ def end(process_id: ProcessId, patience_s: float = 10.0) -> None:
     psutil.wait_procs(alive, timeout=5)
 
 
-def _quietly(action: object) -> None:
+def _quietly(action: Callable[[], None]) -> None:
     try:
-        action()  # type: ignore[operator]
+        action()
     except psutil.Error:
         return

@@ -17,7 +17,7 @@ from rm_studio import assets, tables
 from rm_studio.config import ColumnMapping
 from rm_studio.data import SAMPLE_ANSWERS, build_comparisons
 from rm_studio.preferences import FEEDBACK_COLUMNS
-from rm_studio.workspace import atomic
+from rm_studio.workspace import atomic, rows
 
 SEED = 42
 MAPPING = ColumnMapping(prompt="prompt", answers=SAMPLE_ANSWERS, category="category")
@@ -62,17 +62,17 @@ HABITS: dict[str, Habit] = {
 
 def simulate(comparisons: pd.DataFrame, seed: int = SEED) -> pd.DataFrame:
     """Feedback of all three on the sample's comparisons."""
-    rows = []
+    given: list[list[Any]] = []
     for annotator, habit in HABITS.items():
         chance = random.Random(f"{seed}:{annotator}")
-        for comparison in comparisons.to_dict("records"):
+        for comparison in rows(comparisons):
             winner = habit(comparison, chance)
             submitted = winner is not None
             ranks = [1 if place == winner else 2 for place in range(2)] if submitted else []
             position = list(comparison["order"]).index(winner) + 1 if submitted else None
             status = "submitted" if submitted else "discarded"
-            rows.append(dict(zip(FEEDBACK_COLUMNS, [comparison["id"], annotator, status, ranks, None, position, None], strict=True)))
-    return pd.DataFrame(rows, columns=FEEDBACK_COLUMNS)
+            given.append([comparison["id"], annotator, status, ranks, None, position, None])
+    return pd.DataFrame(given, columns=FEEDBACK_COLUMNS)
 
 
 def sample_comparisons() -> pd.DataFrame:
@@ -86,6 +86,11 @@ def sample_feedback() -> pd.DataFrame:
     return pd.DataFrame([json.loads(line) for line in lines], columns=FEEDBACK_COLUMNS)
 
 
+def is_simulated(annotator: str) -> bool:
+    """Whether this annotator is one of ours rather than a person."""
+    return annotator in HABITS
+
+
 def _better(comparison: dict[str, Any]) -> int:
     first, second = (SAMPLE_ANSWERS.index(source) for source in comparison["sources"])
     return 0 if first < second else 1
@@ -94,7 +99,7 @@ def _better(comparison: dict[str, Any]) -> int:
 def main() -> None:
     feedback = simulate(sample_comparisons())
     with atomic(assets.path("sample/prompts.jsonl").with_name("feedback.jsonl")) as file:
-        for row in feedback.to_dict("records"):
+        for row in rows(feedback):
             position = None if pd.isna(row["position_chosen"]) else int(row["position_chosen"])
             file.write(json.dumps({**row, "position_chosen": position}, ensure_ascii=False).encode() + b"\n")
 

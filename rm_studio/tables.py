@@ -202,7 +202,9 @@ def _read_json(text: str, name: str) -> tuple[pd.DataFrame, list[str]]:
         raise DataError(f"“{name}” is not valid JSON. If it has one object on each line, call it .jsonl.") from error
     if isinstance(content, list):
         return _from_rows(content), []
-    lists = {key: value for key, value in content.items() if isinstance(value, list)} if isinstance(content, dict) else {}
+    lists = (
+        {key: value for key, value in content.items() if isinstance(value, list)} if isinstance(content, dict) else {}
+    )
     tables = {key: rows for key, rows in lists.items() if rows and all(isinstance(row, dict) for row in rows)}
     if tables:
         key, rows = max(tables.items(), key=lambda item: len(item[1]))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pandas as pd
 from filelock import FileLock
@@ -83,6 +83,11 @@ def read_frame(path: Path) -> pd.DataFrame | None:
         raise WorkspaceError(
             f"The project's file {path.name} is damaged and cannot be read. Load the data again to replace it."
         ) from error
+
+
+def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows as dicts by column name."""
+    return cast(list[dict[str, Any]], frame.to_dict("records"))
 
 
 def stamp(path: Path) -> tuple[int, int]:

@@ -5,6 +5,7 @@ environment of its own, made once per workspace from pinned requirements with ``
 """
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -55,15 +56,29 @@ def ensure(folder: Path, on_progress: Callable[[str], None]) -> Path:
         _uv("venv", "--quiet", "--python", sys.executable, str(fresh))
         on_progress("Fetching the annotation server's packages (about 100 MB, once) …")
         _uv("pip", "install", "--quiet", "--python", str(interpreter(fresh)), "-r", str(REQUIREMENTS))
+        _keep_offline(fresh)
         (fresh / "complete").write_text(fingerprint())
         shutil.rmtree(environment, ignore_errors=True)
         fresh.replace(environment)
     return interpreter(environment)
 
 
+def _keep_offline(environment: Path) -> None:
+    """Take the request for web fonts out of the labelling page, so that it asks nothing of the outside world."""
+    for sheet in environment.rglob("argilla_server/static/_nuxt/*.css"):
+        text = sheet.read_text(encoding="utf-8")
+        cleaned = re.sub(r"@import url\(https?:[^)]*\);?", "", text)
+        if cleaned != text:
+            sheet.write_text(cleaned, encoding="utf-8")
+
+
 def _uv(*arguments: str) -> None:
     result = subprocess.run(
-        [find_uv_bin(), "--no-config", *arguments], capture_output=True, text=True, encoding="utf-8", errors="replace"
+        [find_uv_bin(), "--no-config", *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     if result.returncode:
         offline = any(word in result.stderr.lower() for word in ("connect", "dns", "resolve host", "timed out"))

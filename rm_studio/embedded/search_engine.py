@@ -144,7 +144,9 @@ def _condition(filter: Filter) -> ColumnElement[bool]:
     if isinstance(scope, SuggestionFilterScope):
         value, joined = _suggestion_value(scope)
         if scope.property in ("value", "score"):
-            return exists(select(true()).select_from(Suggestion, Question).where(*joined, _any_of_json(value, "$", filter)))
+            return exists(
+                select(true()).select_from(Suggestion, Question).where(*joined, _any_of_json(value, "$", filter))
+            )
         return exists(select(true()).select_from(Suggestion, Question).where(*joined, _matches(value, filter)))
     if isinstance(scope, RecordFilterScope):
         return _matches(getattr(Record, scope.property), filter)
@@ -164,7 +166,9 @@ def _sort_value(scope: FilterScope) -> ColumnElement:
     responses = [Response.record_id == Record.id]
     if scope.user:
         responses.append(Response.user_id == scope.user.id)
-    value = func.json_extract(Response.values, _json_path(scope.question) + ".value") if scope.question else Response.status
+    value = (
+        func.json_extract(Response.values, _json_path(scope.question) + ".value") if scope.question else Response.status
+    )
     return select(func.min(value)).where(*responses).correlate(Record).scalar_subquery()
 
 
@@ -290,7 +294,9 @@ class StudioSearchEngine(SearchEngine):
             where.append(Record.id != record.id)
         async with AsyncSessionLocal() as db:
             rows = (
-                await db.execute(select(Record.id, Vector.value).join(Vector, Vector.record_id == Record.id).where(*where))
+                await db.execute(
+                    select(Record.id, Vector.value).join(Vector, Vector.record_id == Record.id).where(*where)
+                )
             ).all()
         if not rows:
             return SearchResponses(items=[], total=0)
@@ -299,7 +305,7 @@ class StudioSearchEngine(SearchEngine):
         norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(direction)
         # Elasticsearch's own scale for cosine similarity: (1 + cosine) / 2, from 0 to 1.
         scores = (1 + vectors @ direction / np.maximum(norms, 1e-12)) / 2
-        best = [index for index in np.argsort(-scores, kind="stable")[:max_results]]
+        best = list(np.argsort(-scores, kind="stable")[:max_results])
         items = [SearchResponseItem(record_id=rows[index][0], score=float(scores[index])) for index in best]
         if threshold is not None:
             items = [item for item in items if item.score >= threshold]

@@ -4,15 +4,14 @@ The server is a process of its own that outlives the app's pages. ``argilla/stat
 is; every reader checks it against the process list before believing it.
 """
 
-import json
 import secrets
 import socket
+import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 from filelock import FileLock
 
 from rm_studio import processes
@@ -94,7 +93,10 @@ def stop(workspace: Workspace) -> bool:
         return False
     if found.state == "running":  # in the other states the pid is that of the app that prepares it
         processes.end(found.process_id)
-    write_json(_folder(workspace) / "status.json", ServerStatus(message="The annotation server was stopped.").model_dump())
+    write_json(
+        _folder(workspace) / "status.json",
+        ServerStatus(message="The annotation server was stopped.").model_dump(),
+    )
     return found.state == "running"
 
 
@@ -167,6 +169,8 @@ def _free_port(preferred: int) -> int:
     """``preferred`` if nothing listens there, else any free port."""
     for port in (preferred, 0):
         with socket.socket() as candidate:
+            if sys.platform != "win32":  # there it would share the port; elsewhere it only forgives a recent close
+                candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 candidate.bind(("127.0.0.1", port))
             except OSError:
@@ -177,9 +181,7 @@ def _free_port(preferred: int) -> int:
 
 def _answers(api_url: str) -> bool:
     """Whether an Argilla server answers there, asked without any proxy."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{api_url}/api/v1/version", timeout=3) as response:
-            return "version" in json.load(response)
-    except (OSError, ValueError, urllib.error.URLError):
+        return "version" in httpx.get(f"{api_url}/api/v1/version", timeout=3, trust_env=False).json()
+    except (httpx.HTTPError, ValueError):
         return False

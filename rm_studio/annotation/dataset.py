@@ -1,0 +1,258 @@
+"""A project's dataset on an Argilla server: publish it, count who has done what, pull the feedback."""
+
+import html
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+import pandas as pd
+
+from rm_studio.annotation.connection import GONE, Connection, translated
+from rm_studio.config import ArgillaDataset, Question
+from rm_studio.errors import AnnotationError
+from rm_studio.preferences import FEEDBACK_COLUMNS
+from rm_studio.workspace import Project, now, rows
+
+BATCH = 100  # records a request: small enough for a lively progress bar and a prompt Stop
+PAGE = 1000  # the most that Argilla gives at once
+
+
+class PersonProgress(NamedTuple):
+    """Where one annotator stands, in comparisons."""
+
+    annotator: str
+    submitted: int
+    discarded: int
+    draft: int
+    pending: int
+
+
+class Progress(NamedTuple):
+    """Where everybody stands, in comparisons; a completed one has as many answers as were wanted."""
+
+    total: int
+    completed: int
+    people: tuple[PersonProgress, ...]
+
+
+OnProgress = Callable[[int, int], None]
+
+
+def publish(
+    connection: Connection,
+    project: Project,
+    comparisons: pd.DataFrame,
+    on_progress: OnProgress = lambda done, total: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> ArgillaDataset:
+    """Put the project's comparisons on the server, or go on with what an earlier call left unfinished.
+
+    Each record carries the comparison's content hash as its id, so that publishing again changes nothing.
+
+    Raises:
+        AnnotationError: the name is taken by another dataset, or the server refused.
+    """
+    info = project.info
+    reference = info.argilla
+    known = reference is not None and (reference.server, reference.workspace) == (
+        connection.server,
+        connection.workspace,
+    )
+    if reference is None or not known:
+        name = project.slug
+        with translated():
+            if _find(connection, name) is not None:
+                raise AnnotationError(
+                    f"There is already a dataset called “{name}” in Argilla that this project did not make. Rename the "
+                    "project, or delete that dataset in Argilla, and publish again."
+                )
+        reference = ArgillaDataset(
+            server=connection.server,
+            workspace=connection.workspace,
+            name=name,
+            n_records=0,
+            published_at=now(),
+        )
+        # Written before anything is sent: if we are cut off, the next call knows that the dataset is ours.
+        project.update(argilla=reference)
+    with translated():
+        dataset_id = _finished(connection, reference.name) or _create(connection, reference.name, info.question)
+        for start in range(0, len(comparisons), BATCH):
+            if should_stop():
+                break
+            batch = rows(comparisons.iloc[start : start + BATCH])
+            answer = connection.http.put(
+                f"/api/v1/datasets/{dataset_id}/records/bulk", json={"items": [_record(row) for row in batch]}
+            )
+            answer.raise_for_status()
+            on_progress(start + len(batch), len(comparisons))
+        total = connection.client.api.datasets.get_progress(dataset_id).total
+    reference = reference.model_copy(update={"n_records": total, "published_at": now()})
+    project.update(argilla=reference)
+    return reference
+
+
+def progress(connection: Connection, reference: ArgillaDataset) -> Progress:
+    """How many comparisons each person has submitted, discarded, begun, and still before them.
+
+    Raises:
+        AnnotationError: the dataset is gone.
+    """
+    with translated():
+        dataset_id = _required(connection, reference)
+        counts = connection.client.api.datasets.get_progress(dataset_id)
+        users = connection.client.api.datasets.list_users_progress(dataset_id)
+    people = []
+    for user in users:
+        done, open_ = user.completed, user.pending
+        people.append(
+            PersonProgress(
+                user.username,
+                submitted=done.submitted + open_.submitted,
+                discarded=done.discarded + open_.discarded,
+                draft=done.draft + open_.draft,
+                # Completed comparisons leave everybody's queue; the others wait for those who have not answered.
+                pending=counts.pending - open_.submitted - open_.discarded - open_.draft,
+            )
+        )
+    return Progress(counts.total, counts.completed, tuple(sorted(people)))
+
+
+def pull(
+    connection: Connection,
+    reference: ArgillaDataset,
+    comparisons: pd.DataFrame,
+    on_progress: OnProgress = lambda done, total: None,
+) -> pd.DataFrame:
+    """Everybody's feedback on the comparisons, un-shuffled (`preferences.FEEDBACK_COLUMNS`).
+
+    Raises:
+        AnnotationError: the dataset is gone, or fewer records came than it holds.
+    """
+    orders = dict(zip(comparisons["id"], comparisons["order"], strict=True))
+    feedback: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    with translated():
+        dataset_id = _required(connection, reference)
+        names = {str(user.id): user.username for user in connection.client.users}
+        total = connection.client.api.datasets.get_progress(dataset_id).total
+        for record in _records(connection, dataset_id):
+            seen.add(record["id"])
+            order = orders.get(record["external_id"])
+            if order is not None:
+                feedback.extend(_feedback(record, [int(place) for place in order], names))
+            if len(seen) % PAGE == 0:
+                on_progress(len(seen), total)
+        total = connection.client.api.datasets.get_progress(dataset_id).total
+    if len(seen) < total:
+        raise AnnotationError(
+            f"Only {len(seen):,} of {total:,} records came back from Argilla. Nothing was changed here; pull again."
+        )
+    on_progress(len(seen), total)
+    return pd.DataFrame(feedback, columns=FEEDBACK_COLUMNS)
+
+
+def shown(text: str) -> str:
+    """Text as Argilla's page must get it to show it literally.
+
+    Its text field writes what it gets into the page as HTML (argilla-server 2.8, ``TextField``): unescaped, an
+    ``<img onerror>`` in an answer would run.
+    """
+    return html.escape(text, quote=False)
+
+
+def _create(connection: Connection, name: str, question: Question) -> UUID:
+    import argilla as rg
+
+    settings = rg.Settings(
+        guidelines=question.guidelines,
+        fields=[
+            rg.TextField(name="instruction", title="Instruction"),
+            rg.TextField(name="response-1", title="Answer 1"),
+            rg.TextField(name="response-2", title="Answer 2"),
+        ],
+        questions=[
+            rg.RatingQuestion(
+                name=question.name,
+                title=question.title,
+                description=question.description,
+                values=list(question.values),
+            )
+        ],
+        distribution=rg.TaskDistribution(min_submitted=question.annotators),
+        allow_extra_metadata=True,
+    )
+    dataset = rg.Dataset(name=name, workspace=connection.workspace, settings=settings, client=connection.client)
+    return cast(UUID, dataset.create().id)
+
+
+def _workspace_id(connection: Connection) -> UUID:
+    ids = {found.name: found.id for found in connection.client.workspaces}
+    return cast(UUID, ids[connection.workspace])
+
+
+def _find(connection: Connection, name: str) -> Any:
+    """The model of the dataset of this name, or None."""
+    return connection.client.api.datasets.get_by_name_and_workspace_id(name, _workspace_id(connection))
+
+
+def _finished(connection: Connection, name: str) -> UUID | None:
+    """The id of the dataset if it is there and whole; one left as a draft by a broken call is cleared away."""
+    dataset = _find(connection, name)
+    if dataset is not None and dataset.status == "draft":
+        connection.client.api.datasets.delete(dataset.id)
+        return None
+    return dataset.id if dataset is not None else None
+
+
+def _required(connection: Connection, reference: ArgillaDataset) -> UUID:
+    if connection.server != reference.server:
+        raise AnnotationError("This project was published to another Argilla server. Publish it to this one first.")
+    dataset = _find(connection, reference.name)
+    if dataset is None:
+        raise AnnotationError(GONE)
+    return cast(UUID, dataset.id)
+
+
+def _record(comparison: dict[str, Any]) -> dict[str, Any]:
+    order = [int(place) for place in comparison["order"]]
+    fields = {f"response-{place}": shown(comparison["responses"][index]) for place, index in enumerate(order, start=1)}
+    return {
+        "external_id": comparison["id"],
+        "fields": {"instruction": shown(comparison["prompt"]), **fields},
+        "metadata": {"order": ",".join(map(str, order))},
+    }
+
+
+def _records(connection: Connection, dataset_id: UUID) -> Iterator[dict[str, Any]]:
+    """Every record with its responses, as the server sends it; asks as a new call until a page comes back short."""
+    offset = 0
+    while True:
+        answer = connection.http.get(
+            f"/api/v1/datasets/{dataset_id}/records",
+            params={"offset": offset, "limit": PAGE, "include": ["responses"]},
+        )
+        answer.raise_for_status()
+        page = answer.json()["items"]
+        yield from page
+        offset += len(page)
+        if len(page) < PAGE:
+            return
+
+
+def _feedback(record: dict[str, Any], order: list[int], names: dict[str, str]) -> Iterator[dict[str, Any]]:
+    for response in record.get("responses") or []:
+        values = response.get("values") or {}
+        place: int | None = (values.get("choose-best") or {}).get("value")
+        if response["status"] != "submitted":
+            place = None
+        winner = None if place is None else order[place - 1]
+        yield {
+            "id": record["external_id"],
+            "annotator": names.get(response["user_id"], "a removed user"),
+            "status": response["status"],
+            "ranks": [] if winner is None else [1 if index == winner else 2 for index in range(len(order))],
+            "strength": None,
+            "position_chosen": place,
+            "submitted_at": None if place is None else response["updated_at"],
+        }

@@ -1,0 +1,208 @@
+"""The command line: parse, call, print."""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from rm_studio import __version__
+from rm_studio.config import BUILTIN_MODEL, TrainConfig
+from rm_studio.errors import DataError, StudioError
+from rm_studio.workspace import Workspace, write_json
+
+app = typer.Typer(
+    help="From prompts and answers to a reward model you can trust.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+)
+argilla_app = typer.Typer(help="The embedded annotation server.", no_args_is_help=True)
+app.add_typer(argilla_app, name="argilla")
+
+Host = Annotated[str, typer.Option(help="The address to listen on. Others can only reach one that is not 127.0.0.1.")]
+Port = Annotated[int | None, typer.Option(help="The port; by default the first free one from 7860.")]
+OpenBrowser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")]
+T = TypeVar("T")
+
+
+def main() -> None:
+    """The ``rm-studio`` command: 0 when done, 1 with one plain line on a StudioError, 2 on wrong usage."""
+    try:
+        app()
+    except StudioError as error:
+        print(f"rm-studio: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    host: Host = "127.0.0.1",
+    port: Port = None,
+    browser: OpenBrowser = True,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    """Open the app. Without a command, this is what `rm-studio` does."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        _serve(Workspace.default(), host, port, browser)
+
+
+@app.command()
+def demo(host: Host = "127.0.0.1", port: Port = None, browser: OpenBrowser = True) -> None:
+    """Open the app on the sample project, with every tab filled."""
+    from rm_studio import flow
+
+    workspace = Workspace.default()
+    flow.demo(workspace)
+    _serve(workspace, host, port, browser)
+
+
+@app.command()
+def train(
+    pairs: Annotated[
+        Path, typer.Argument(help="Preference pairs: prompt, chosen, rejected (parquet, jsonl, json or csv).")
+    ],
+    output: Annotated[Path, typer.Option(help="A new folder; the model will be in its “model”.")],
+    base_model: Annotated[str, typer.Option(help="A name on the Hub, a folder, or “builtin”.")] = BUILTIN_MODEL,
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", help=f"A setting as field=value. Fields: {', '.join(TrainConfig.model_fields)}."),
+    ] = [],  # noqa: B006
+) -> None:
+    """Train a reward model."""
+    from rm_studio import evaluation, judged, tables
+    from rm_studio.training import runs
+
+    settings: dict[str, Any] = {"base_model": base_model}
+    for item in set_:
+        field, separator, value = item.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"“{item}” is not of the form field=value.")
+        settings[field] = value
+    found = judged.pairs_of(tables.read_file(pairs).frame)
+    left_out = found.ledger["read"] - found.ledger["kept"]
+    print(f"{len(found.frame):,} preference pairs" + (f" ({left_out:,} rows left out)" if left_out else ""))
+    seen = ""
+
+    def show(status: runs.Status) -> None:
+        nonlocal seen
+        line = status.message
+        if status.state == "training" and status.total_steps and status.eta_s is not None:
+            line = (
+                f"Step {status.step} of {status.total_steps} · {status.rate} pairs a second · {status.eta_s:.0f} s left"
+            )
+        if line != seen:
+            print(line, flush=True)
+            seen = line
+
+    run = runs.train(found.frame, output, show, **settings)
+    if run.report:
+        print(evaluation.reading(run.report))
+    print(f"The model is in {output / 'model'}")
+
+
+@app.command()
+def score(
+    model: Annotated[str, typer.Argument(help="A model folder, or a name on the Hub.")],
+    file: Annotated[Path, typer.Argument(help="A table with the columns prompt and response.")],
+    out: Annotated[Path, typer.Option(help="Where to write the table with its scores (parquet, jsonl or csv).")],
+) -> None:
+    """Add a `score` to each (prompt, response) row."""
+    from rm_studio import scoring, tables
+
+    frame = _with_columns(tables.read_file(file).frame, ["prompt", "response"])
+    result = scoring.load_reward_model(model).score(frame["prompt"].tolist(), frame["response"].tolist())
+    frame = frame.drop(columns=tables.NOT_TEXT).assign(score=result.values)
+    _write(frame, out)
+    cut = sum(result.shortened)
+    print(
+        f"{len(frame):,} rows scored"
+        + (f"; {cut:,} were longer than the model reads and were shortened" if cut else "")
+    )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model folder, or a name on the Hub.")],
+    file: Annotated[Path, typer.Argument(help="A table with prompt, chosen, rejected and optionally subset.")],
+    out: Annotated[Path, typer.Option(help="Where to write the report, as JSON.")],
+) -> None:
+    """Measure a reward model on pairs whose better answer is known."""
+    from rm_studio import evaluation, tables
+
+    frame = _with_columns(tables.read_file(file).frame, ["prompt", "chosen", "rejected"])
+    result = evaluation.evaluate_model(model, frame.drop(columns=tables.NOT_TEXT))
+    write_json(out, result)
+    accuracy, longer = result["accuracy"], result["longer_wins"]
+    print(
+        f"Accuracy {accuracy['value']:.1%} on {accuracy['n']:,} pairs (95 % interval {accuracy['low']:.0%} to "
+        f"{accuracy['high']:.0%}). Always choosing the longer answer: {longer['value']:.1%}."
+    )
+
+
+@argilla_app.command("start")
+def argilla_start() -> None:
+    """Start the embedded Argilla; returns once it answers."""
+    from rm_studio.embedded import server
+
+    owner = server.start(Workspace.default(), print)
+    print(f"Argilla answers at {owner.api_url}. The user name and password are on the Annotate tab.")
+
+
+@argilla_app.command("stop")
+def argilla_stop() -> None:
+    """Stop the embedded Argilla; its data stays."""
+    from rm_studio.embedded import server
+
+    print("Stopped." if server.stop(Workspace.default()) else "It was not running.")
+
+
+@argilla_app.command("status")
+def argilla_status() -> None:
+    """Say whether the embedded Argilla runs, and where."""
+    from rm_studio.embedded import server
+
+    found = server.status(Workspace.default())
+    print(found.message + (f" Address: {found.api_url}" if found.api_url else ""))
+
+
+def _serve(workspace: Workspace, host: str, port: int | None, browser: bool) -> None:
+    logging.basicConfig(
+        level=logging.WARNING,
+        filename=workspace.root / "studio.log",
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    logging.getLogger("rm_studio").setLevel(logging.INFO)
+    from rm_studio.ui.app import serve
+
+    serve(workspace, host, port, browser)
+
+
+def _with_columns(frame: Any, columns: list[str]) -> Any:
+    """The rows that have text in all ``columns``; says how many have not."""
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise DataError(f"The table has no column “{missing[0]}”. It needs: {', '.join(columns)}.")
+    whole = frame.dropna(subset=columns).reset_index(drop=True)
+    if whole.empty:
+        raise DataError(f"No row has all of: {', '.join(columns)}.")
+    if len(whole) < len(frame):
+        print(f"{len(frame) - len(whole):,} rows with an empty field were left out", file=sys.stderr)
+    return whole
+
+
+def _write(frame: Any, out: Path) -> None:
+    writers: dict[str, Callable[[], Any]] = {
+        ".parquet": lambda: frame.to_parquet(out, index=False),
+        ".jsonl": lambda: frame.to_json(out, orient="records", lines=True, force_ascii=False),
+        ".csv": lambda: frame.to_csv(out, index=False),
+    }
+    if out.suffix.lower() not in writers:
+        raise DataError("The output’s name must end in .parquet, .jsonl or .csv.")
+    writers[out.suffix.lower()]()

@@ -1,0 +1,137 @@
+"""How a prompt and an answer become the tokens that a reward model reads: in training, evaluation and scoring alike.
+
+Three formats, chosen by what the tokenizer knows and kept beside the weights:
+
+- ``pair``: encoders such as BERT: the tokenizer's own two-text form, ``[CLS] prompt [SEP] answer [SEP]``.
+- ``chat``: a tokenizer with a chat template: a user's turn and the assistant's.
+- ``plain``: other decoders: ``prompt``, an empty line, ``answer``, end of text.
+
+What does not fit loses the *beginning* of its prompt; only an answer that does not fit by itself loses its end,
+and both are reported.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from rm_studio.config import Frozen
+from rm_studio.errors import ModelError
+from rm_studio.workspace import read_json, write_json
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+FORMAT_FILE = "rm_studio.json"
+# Their position numbers start after the padding index (transformers: create_position_ids_from_input_ids).
+OFFSET_POSITIONS = {
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "mpnet",
+    "longformer",
+    "data2vec-text",
+}
+
+
+class TextFormat(Frozen):
+    """A model's format and the most tokens that it reads."""
+
+    style: Literal["pair", "chat", "plain"]
+    max_length: int
+
+
+class Encoded(NamedTuple):
+    """One list of token ids a text, and which texts lost part of their prompt or of their answer."""
+
+    ids: list[list[int]]
+    prompt_cut: list[bool]
+    answer_cut: list[bool]
+
+
+def choose_format(tokenizer: "PreTrainedTokenizerBase", config: "PretrainedConfig", max_length: int) -> TextFormat:
+    """The format for a model, and ``max_length`` lowered to what its positions allow (in tokens)."""
+    limits = [max_length, tokenizer.model_max_length]
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        offset = (config.pad_token_id or 0) + 1 if config.model_type in OFFSET_POSITIONS else 0
+        limits.append(positions - offset)
+    limit = int(min(limits))
+    if tokenizer.chat_template:
+        return TextFormat(style="chat", max_length=limit)
+    if tokenizer.sep_token and tokenizer.cls_token:
+        return TextFormat(style="pair", max_length=limit)
+    return TextFormat(style="plain", max_length=limit)
+
+
+def read_format(folder: Path) -> TextFormat | None:
+    """The format kept in a model folder; None for a model that was not made here."""
+    content = read_json(folder / FORMAT_FILE)
+    return TextFormat.model_validate(content) if content else None
+
+
+def write_format(folder: Path, text_format: TextFormat) -> None:
+    write_json(folder / FORMAT_FILE, text_format.model_dump())
+
+
+def encode(
+    tokenizer: "PreTrainedTokenizerBase",
+    text_format: TextFormat,
+    prompts: Sequence[str],
+    answers: Sequence[str],
+) -> Encoded:
+    """Tokenise texts, at most ``text_format.max_length`` ids each, and say what was cut."""
+    limit = text_format.max_length
+    ids = _tokens(tokenizer, text_format, list(prompts), list(answers)) if prompts else []
+    prompt_cut, answer_cut = [False] * len(ids), [False] * len(ids)
+    for index, tokens in enumerate(ids):
+        if len(tokens) <= limit:
+            continue
+        prompt, answer = prompts[index], answers[index]
+        prompt_cut[index] = True
+        # Tokens may join differently at a new edge, so a cut is measured again; each round removes what is over.
+        while len(tokens) > limit and prompt:
+            prompt = _without_start(tokenizer, prompt, len(tokens) - limit)
+            tokens = _tokens(tokenizer, text_format, [prompt], [answer])[0]
+        while len(tokens) > limit and answer:
+            answer_cut[index] = True
+            answer = _without_end(tokenizer, answer, len(tokens) - limit)
+            tokens = _tokens(tokenizer, text_format, [prompt], [answer])[0]
+        if len(tokens) > limit:
+            raise ModelError(f"A maximum length of {limit} tokens leaves no room for any text. Choose a larger one.")
+        ids[index] = tokens
+    return Encoded(ids, prompt_cut, answer_cut)
+
+
+def as_text(tokenizer: "PreTrainedTokenizerBase", text_format: TextFormat, prompt: str, answer: str) -> str:
+    """The one text that a decoder reads for a prompt and an answer (formats ``chat`` and ``plain``)."""
+    if text_format.style == "chat":
+        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        return str(tokenizer.apply_chat_template(turns, tokenize=False))
+    return f"{prompt}\n\n{answer}{tokenizer.eos_token or ''}"
+
+
+def _tokens(
+    tokenizer: "PreTrainedTokenizerBase", text_format: TextFormat, prompts: list[str], answers: list[str]
+) -> list[list[int]]:
+    options: dict[str, Any] = {"truncation": False, "verbose": False, "return_attention_mask": False}
+    if text_format.style == "pair":
+        return list(tokenizer(prompts, answers, **options)["input_ids"])
+    texts = [as_text(tokenizer, text_format, *texts) for texts in zip(prompts, answers, strict=True)]
+    special = text_format.style == "plain"  # a chat template writes its own
+    return list(tokenizer(texts, add_special_tokens=special, **options)["input_ids"])
+
+
+def _spans(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[tuple[int, int]]:
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False)
+    return list(encoded["offset_mapping"])
+
+
+def _without_start(tokenizer: "PreTrainedTokenizerBase", text: str, n_tokens: int) -> str:
+    spans = _spans(tokenizer, text)
+    return text[spans[n_tokens][0] :] if n_tokens < len(spans) else ""
+
+
+def _without_end(tokenizer: "PreTrainedTokenizerBase", text: str, n_tokens: int) -> str:
+    spans = _spans(tokenizer, text)
+    return text[: spans[-n_tokens - 1][1]] if n_tokens < len(spans) else ""

@@ -1,0 +1,135 @@
+"""The five steps as plain functions on a project: what the tabs, the command line and the tests call."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from rm_studio import annotation, data, judged, models, preferences, simulation, tables
+from rm_studio.config import ColumnMapping, DataSource, TrainConfig
+from rm_studio.errors import DataError
+from rm_studio.jobs import Job
+from rm_studio.training import runs
+from rm_studio.workspace import Project, Workspace, read_frame, write_frame
+
+SAMPLE_PROJECT = "Sample: answers from an assistant"
+SAMPLE_TRAINING = TrainConfig(learning_rate=2e-4)  # few pairs and a small model: larger steps
+
+
+def load_table(project: Project, source: DataSource, file: Path | None = None, token: str | None = None) -> list[str]:
+    """Read rows into the project and guess their columns; returns notes on how they were read."""
+    table = tables.read(source, file, token)
+    write_frame(project.table, table.frame)
+    project.note_ledger("table", {"rows": len(table.frame), "notes": table.notes})
+    example = data.TUTORIAL.mapping if source.name == data.TUTORIAL.source.name else None
+    project.update(source=source, mapping=example or data.guess_mapping(table.frame))
+    return table.notes
+
+
+def save_comparisons(project: Project, mapping: ColumnMapping) -> None:
+    """Turn the loaded rows into comparisons with this mapping.
+
+    Raises:
+        DataError: no table yet, the mapping does not fit, or nothing is left.
+    """
+    frame = read_frame(project.table)
+    if frame is None:
+        raise DataError("Load some data first: a file, a dataset from the Hub, or the sample.")
+    comparisons, ledger = data.build_comparisons(frame, mapping, project.info.seed)
+    write_frame(project.comparisons, comparisons)
+    project.note_ledger("comparisons", ledger)
+    project.update(mapping=mapping)
+    make_pairs(project)
+
+
+def use_feedback(project: Project, source: DataSource, file: Path | None = None, token: str | None = None) -> int:
+    """Take a table that already carries judgements as this project's data and feedback; returns the number of pairs."""
+    table = tables.read(source, file, token)
+    found = judged.read(table.frame, project.info.seed)
+    write_frame(project.table, table.frame)
+    write_frame(project.comparisons, found.comparisons)
+    write_frame(project.feedback, found.feedback)
+    project.note_ledger("table", {"rows": len(table.frame), "notes": table.notes})
+    project.note_ledger("comparisons", found.ledger)
+    project.update(source=source, mapping=found.mapping)
+    return make_pairs(project)
+
+
+def publish(workspace: Workspace, project: Project, job: Job) -> str:
+    """Publish the comparisons to Argilla; returns a closing sentence."""
+    comparisons = require_comparisons(project)
+    connection = annotation.connect(workspace)
+    reference = annotation.publish(connection, project, comparisons, job.progress, job.stopping.is_set)
+    if job.stopping.is_set():
+        return f"Stopped with {reference.n_records:,} of {len(comparisons):,} published. Publish again to go on."
+    return f"{reference.n_records:,} comparisons are in Argilla, ready to annotate."
+
+
+def pull(workspace: Workspace, project: Project, job: Job) -> str:
+    """Bring the feedback back from Argilla and make pairs of it; returns a closing sentence."""
+    info = project.info
+    if info.argilla is None:
+        raise DataError(
+            "Nothing was published yet, so there is no feedback to pull. Publish on the Question tab first."
+        )
+    connection = annotation.connect(workspace)
+    feedback = annotation.pull(connection, info.argilla, require_comparisons(project), job.progress)
+    answers = int((feedback["status"] == "submitted").sum())
+    if not answers:
+        return "Nobody has submitted an answer yet. Nothing was changed here; pull again when somebody has."
+    kept = read_frame(project.feedback)
+    if kept is not None:  # what came from a file stays; simulated feedback makes way for real people's
+        others = ~kept["annotator"].isin(set(feedback["annotator"])) & ~kept["annotator"].map(simulation.is_simulated)
+        feedback = pd.concat([kept[others], feedback], ignore_index=True) if others.any() else feedback
+    write_frame(project.feedback, feedback)
+    n_pairs = make_pairs(project)
+    return f"{answers:,} answers pulled; they make {n_pairs:,} preference pairs."
+
+
+def make_pairs(project: Project) -> int:
+    """Let the feedback vote and write the preference pairs; returns how many there are."""
+    comparisons, feedback = read_frame(project.comparisons), read_frame(project.feedback)
+    if comparisons is None or feedback is None:
+        return 0
+    pairs = preferences.make_pairs(comparisons, feedback)
+    write_frame(project.pairs, pairs.frame)
+    project.note_ledger("pairs", pairs.ledger)
+    return len(pairs.frame)
+
+
+def require_comparisons(project: Project) -> pd.DataFrame:
+    """The project's comparisons; raises DataError where there are none."""
+    comparisons = read_frame(project.comparisons)
+    if comparisons is None:
+        raise DataError("There are no comparisons yet. Load data and save the comparisons on the Data tab first.")
+    return comparisons
+
+
+def require_pairs(project: Project) -> pd.DataFrame:
+    """The project's preference pairs; raises DataError where there are none."""
+    pairs = read_frame(project.pairs)
+    if pairs is None or pairs.empty:
+        raise DataError(
+            "There are no preference pairs yet. Pull feedback, or use existing feedback, on the Annotate tab."
+        )
+    return pairs
+
+
+def sample_project(workspace: Workspace) -> Project:
+    """The sample project with simulated feedback; made on first use, found again later."""
+    for project in workspace.projects():
+        if project.info.name == SAMPLE_PROJECT:
+            return project
+    project = workspace.create(SAMPLE_PROJECT, seed=simulation.SEED)
+    load_table(project, DataSource(kind="sample", name="sample"))
+    save_comparisons(project, simulation.MAPPING)
+    write_frame(project.feedback, simulation.sample_feedback())
+    make_pairs(project)
+    return project
+
+
+def demo(workspace: Workspace) -> Project:
+    """The sample project with every tab filled: a first run is started unless one is there or nothing can train."""
+    project = sample_project(workspace)
+    if not runs.list_runs(project.runs) and models.builtin_available() and not runs.active(workspace):
+        runs.launch(workspace, project.runs, SAMPLE_TRAINING, require_pairs(project))
+    return project

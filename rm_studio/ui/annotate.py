@@ -1,0 +1,327 @@
+"""The Annotate tab: log in, watch the counts, pull the feedback; or use feedback that is already there."""
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+import pandas as pd
+
+from rm_studio import annotation, flow, jobs, judged, preferences, simulation, tables
+from rm_studio.config import ArgillaDataset, DataSource
+from rm_studio.embedded import server
+from rm_studio.errors import StudioError
+from rm_studio.ui import widgets
+from rm_studio.ui.session import Session, Studio, friendly, pull_job
+from rm_studio.workspace import Project, Workspace, read_frame, read_json, rows
+
+log = logging.getLogger(__name__)
+REFRESH_S = 3.0
+KEYS = (
+    '<p class="rm-small">There: choose with the keys <kbd>1</kbd> and <kbd>2</kbd>, submit with <kbd>Enter</kbd>, '
+    "discard with <kbd>Backspace</kbd>, save a draft with <kbd>Ctrl</kbd>+<kbd>S</kbd>.</p>"
+)
+COLUMNS = ["Annotator", "Submitted", "Discarded", "Draft", "Pending"]
+
+
+class AnnotateTab(NamedTuple):
+    back: gr.Button
+    next: gr.Button
+
+
+class Counts:
+    """Everybody's progress, asked of Argilla at most every ``REFRESH_S`` seconds however many pages look."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._lock = threading.Lock()
+        self._connection: annotation.Connection | None = None
+        self._connected_to: object = None
+        self._known: dict[ArgillaDataset, tuple[float, annotation.Progress | None]] = {}
+
+    def of(self, project: Project | None) -> annotation.Progress | None:
+        """The counts, or None where nothing was published or the server does not answer."""
+        reference = project.info.argilla if project else None
+        if reference is None:
+            return None
+        with self._lock:
+            asked, known = self._known.get(reference, (0.0, None))
+            if time.monotonic() - asked > REFRESH_S:
+                known = self._ask(reference)
+                self._known[reference] = (time.monotonic(), known)
+            return known
+
+    def _ask(self, reference: ArgillaDataset) -> annotation.Progress | None:
+        state = server.status(self.workspace)
+        if not annotation.uses_own_server() and state.state != "running":
+            return None
+        try:
+            if self._connection is None or self._connected_to != state.api_url:
+                self._connection, self._connected_to = annotation.connect(self.workspace), state.api_url
+            return annotation.progress(self._connection, reference)
+        except StudioError as error:
+            log.info("no counts: %s", error)
+            self._connection = None
+            return None
+
+
+def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
+    """Lay out the tab and wire it. ``counts_token`` holds the counts as last seen; its change draws them again."""
+    gr.HTML(
+        widgets.heading(
+            "Annotate",
+            "People read each comparison and choose the better answer. Their choices are what the model learns.",
+        ),
+    )
+    waiting = gr.HTML()
+    back = gr.Button("← Go to Question", visible=False, elem_classes="rm-act")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320, elem_classes="rm-card"):
+            gr.HTML('<h3 class="rm-side">The annotation page</h3>')
+            state = gr.HTML()
+            with gr.Row():
+                user = gr.Textbox(label="User name", interactive=False, buttons=["copy"], visible=False, min_width=120)
+                password = gr.Textbox(
+                    label="Password",
+                    interactive=False,
+                    type="password",
+                    buttons=["copy"],
+                    visible=False,
+                    min_width=120,
+                )
+            with gr.Row():
+                open_page = gr.Button("Open Argilla ↗", variant="primary", visible=False)
+                retry = gr.Button("Try again", visible=False)
+            gr.HTML(KEYS)
+        with gr.Column(scale=3, min_width=320):
+            gr.HTML('<h3 class="rm-side">Who has done how much</h3>')
+            summary = gr.HTML()
+            counts_table = gr.Dataframe(
+                headers=COLUMNS, label="Comparisons by person", interactive=False, visible=False
+            )
+            with gr.Row():
+                pull = gr.Button("Pull feedback", variant="primary", interactive=False, elem_classes="rm-act")
+            pulling = gr.HTML()
+    with gr.Accordion("Use existing feedback instead", open=False):
+        gr.HTML(
+            widgets.note(
+                f"For data that people have already judged. It needs the columns {judged.SHAPES}. It "
+                "replaces this project’s "
+                "comparisons and feedback."
+            )
+        )
+        with gr.Row(equal_height=False):
+            with gr.Column():
+                file = gr.File(label="A file with judgements", file_types=list(tables.FILE_TYPES), height=120)
+            with gr.Column():
+                name = gr.Textbox(
+                    label="Or a dataset on the Hugging Face Hub",
+                    info="The tutorial’s is filled in.",
+                    value=judged.TUTORIAL_FEEDBACK.name,
+                )
+                token = gr.Textbox(label="Access token (only if private)", type="password", info="Kept nowhere.")
+                load_hub = gr.Button("Load", size="sm")
+    outcome = gr.HTML()
+    pairs_table = gr.Dataframe(
+        headers=["Prompt", "Chosen", "Rejected", "Votes for chosen", "Annotators"],
+        label="Preference pairs (the first 50)",
+        interactive=False,
+        wrap=True,
+        max_height=420,
+        visible=False,
+        column_widths=["26%", "30%", "30%", "7%", "7%"],
+    )
+    with gr.Accordion("Comparisons without a pair", open=False, visible=False) as left_out:
+        dropped = gr.Dataframe(
+            headers=["Why", "Row", "Prompt"], label="Why there is no pair", interactive=False, wrap=True
+        )
+    onward = gr.Button("Next: train →", variant="primary", visible=False, elem_classes="rm-next")
+
+    def show_server(session: Session) -> list[Any]:
+        project = studio.project(session)
+        login = annotation.login(studio.workspace)
+        own = annotation.uses_own_server()
+        status = server.status(studio.workspace)
+        running = own or status.state == "running"
+        kind = "good" if running else "bad" if status.state == "failed" else "info"
+        told = widgets.note("Your own Argilla server is used." if own else status.message, kind)
+        if running and login and not own:
+            told += widgets.small("Log in there with this name and password; they were made for you on this machine.")
+        show_login = bool(running and login and login.username)
+        link = _link(login.url, project) if running and login else None
+        return [
+            told,
+            gr.update(visible=show_login, value=login.username if login else ""),
+            gr.update(visible=show_login, value=login.password if login else ""),
+            gr.update(visible=bool(link), link=link),
+            gr.update(visible=not running and status.state in ("failed", "stopped")),
+        ]
+
+    def show_counts(session: Session, progress: annotation.Progress | None) -> list[Any]:
+        project = studio.project(session)
+        published = bool(project and project.info.argilla)
+        lead = (
+            ""
+            if published
+            else widgets.empty("Nothing to annotate yet", "Write the question and publish it to Argilla first.")
+        )
+        head: list[Any] = [lead, gr.update(visible=not published)]
+        if progress is None:
+            words = "The counts appear here as soon as the annotation server answers." if published else ""
+            return [*head, widgets.note(words), gr.update(visible=False), gr.update(interactive=published)]
+        done = widgets.progress(
+            progress.completed,
+            progress.total,
+            f"{progress.completed:,} of {progress.total:,} comparisons have all their answers.",
+        )
+        people = [list(person) for person in progress.people]
+        if not people:
+            done += widgets.note("Nobody has answered yet. The counts refresh by themselves.")
+        return [*head, done, gr.update(value=people, visible=bool(people)), gr.update(interactive=True)]
+
+    def show_feedback(session: Session) -> list[Any]:
+        project = studio.project(session)
+        job = jobs.read(pull_job(project)) if project else jobs.JobStatus()
+        told = widgets.job(job, "records")
+        feedback = read_frame(project.feedback) if project else None
+        if project is None or feedback is None:
+            return [
+                told,
+                "",
+                gr.update(visible=False),
+                gr.update(visible=False),
+                gr.update(),
+                gr.update(visible=False),
+            ]
+        pairs = read_frame(project.pairs)
+        ledger = (read_json(project.ledger) or {}).get("pairs")
+        listed = widgets.ledger_rows(ledger)
+        n_pairs = 0 if pairs is None else len(pairs)
+        return [
+            told,
+            _summary(feedback) + widgets.ledger(ledger, "preference pairs"),
+            gr.update(
+                value=_pairs(pairs),
+                visible=n_pairs > 0,
+                label=f"Preference pairs (the first 50 of {n_pairs:,})",
+            ),
+            gr.update(visible=bool(listed), label=f"Comparisons without a pair ({len(listed)} listed)"),
+            listed,
+            gr.update(visible=n_pairs > 0),
+        ]
+
+    @friendly
+    def start_pull(session: Session) -> None:
+        project = studio.require_project(session)
+        jobs.start(pull_job(project), "Pulling", lambda job: flow.pull(studio.workspace, project, job))
+
+    @friendly
+    def load_file(session: Session, path: str | None) -> None:
+        if path is not None:
+            source = DataSource(kind="feedback", name=Path(path).name)
+            _loaded(flow.use_feedback(studio.require_project(session), source, Path(path)))
+
+    @friendly
+    def load_dataset(session: Session, name: str, token: str) -> str:
+        source = DataSource(kind="hub", name=name.strip())
+        _loaded(flow.use_feedback(studio.require_project(session), source, token=token.strip() or None))
+        return ""
+
+    def start_server() -> None:
+        threading.Thread(target=start_quietly, args=(studio.workspace,), daemon=True).start()
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    server_view = [state, user, password, open_page, retry]
+    feedback_view = [pulling, outcome, pairs_table, left_out, dropped, onward]
+    counts_view = [waiting, back, summary, counts_table, pull]
+    pull.click(start_pull, studio.session, None, **quiet)
+    retry.click(start_server, None, None, **quiet)
+    file.upload(load_file, [studio.session, file], None, api_visibility="private")
+    load_hub.click(load_dataset, [studio.session, name, token], token, api_visibility="private")
+    gr.on(
+        [studio.server_token.change, studio.session.change, studio.data_token.change],
+        show_server,
+        studio.session,
+        server_view,
+        **quiet,
+    )
+    gr.on(
+        [counts_token.change, studio.session.change, studio.data_token.change],
+        show_counts,
+        [studio.session, counts_token],
+        counts_view,
+        **quiet,
+    )
+    gr.on([studio.feedback_token.change], show_feedback, studio.session, feedback_view, **quiet)
+    return AnnotateTab(back, onward)
+
+
+def start_quietly(workspace: Workspace) -> None:
+    """Start the embedded server; a failure is in its status, where the page finds it."""
+    try:
+        server.start(workspace)
+    except StudioError as error:
+        log.warning("%s", error, exc_info=error)
+    except Exception:
+        log.exception("the annotation server could not be started")
+
+
+def _loaded(n_pairs: int) -> None:
+    gr.Info(f"{n_pairs:,} preference pairs are ready to train on.", duration=5)
+
+
+def _link(url: str, project: Project | None) -> str:
+    return url
+
+
+def _summary(feedback: pd.DataFrame) -> str:
+    """Who answered how much, how far they agree, and whether the first place has an advantage."""
+    counts = feedback.groupby("annotator")["status"].value_counts().unstack(fill_value=0)
+    simulated = [name for name in counts.index if simulation.is_simulated(str(name))]
+    parts = []
+    if simulated:
+        parts.append(
+            widgets.note(
+                "This feedback is simulated: a program with three habits made it, so that every tab "
+                "has something to show. "
+                "Your own answers take its place when you pull them.",
+                "warn",
+            )
+        )
+    told = [
+        (f"{name}", f"{int(row.get('submitted', 0)):,} submitted, {int(row.get('discarded', 0)):,} discarded")
+        for name, row in counts.iterrows()
+    ]
+    listed = "".join(
+        f"<li><strong>{widgets.escape(name)}</strong> {widgets.escape(words)}</li>" for name, words in told[:20]
+    )
+    parts.append(f'<ul class="rm-reasons">{listed}</ul>')
+    agreed, first = preferences.agreement(feedback), preferences.position_bias(feedback)
+    if agreed.n:
+        parts.append(
+            f'<p class="rm-small"><strong>Agreement:</strong> two people chose the same answer in {agreed}. '
+            "By chance it would be half.</p>"
+        )
+    if first.n:
+        parts.append(
+            f'<p class="rm-small"><strong>First place:</strong> the answer shown first was chosen in {first}. '
+            "Near half means that its place played no part.</p>"
+        )
+    return "".join(parts)
+
+
+def _pairs(pairs: pd.DataFrame | None) -> list[list[str]]:
+    if pairs is None:
+        return []
+    return [
+        [
+            tables.shorten(row["prompt"]),
+            tables.shorten(row["chosen"]),
+            tables.shorten(row["rejected"]),
+            f"{row['p_chosen']:.0%}",
+            str(row["n_annotators"]),
+        ]
+        for row in rows(pairs.head(50))
+    ]

@@ -1,0 +1,169 @@
+"""The Question tab: what annotators are asked, what they will see, and publishing it."""
+
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from rm_studio import flow, jobs
+from rm_studio.config import Question, parse_settings
+from rm_studio.ui import widgets
+from rm_studio.ui.session import Session, Studio, friendly, publish_job
+from rm_studio.workspace import Project, read_frame
+
+FIELDS = Question.model_fields
+
+
+class QuestionTab(NamedTuple):
+    back: gr.Button
+    next: gr.Button
+
+
+def question_tab(studio: Studio) -> QuestionTab:
+    """Lay out the tab and wire it."""
+    gr.HTML(
+        widgets.heading(
+            "Question",
+            "Decide what you ask people, and tell them how to judge. Clear guidelines are the "
+            "cheapest way to better data.",
+        ),
+    )
+    waiting = gr.HTML()
+    back = gr.Button("← Go to Data", visible=False, elem_classes="rm-act")
+    with gr.Row(equal_height=False, visible=False) as body:
+        with gr.Column(scale=2, min_width=320):
+            title = gr.Textbox(label=FIELDS["title"].title, info=FIELDS["title"].description)
+            description = gr.Textbox(label=FIELDS["description"].title, info=FIELDS["description"].description, lines=2)
+            gr.Textbox(
+                label=FIELDS["values"].title,
+                info=FIELDS["values"].description,
+                value=", ".join(str(value) for value in FIELDS["values"].default),
+                interactive=False,
+            )
+            annotators = gr.Number(
+                label=FIELDS["annotators"].title,
+                info=FIELDS["annotators"].description,
+                precision=0,
+                minimum=1,
+                maximum=10,
+            )
+            guidelines = gr.Textbox(
+                label=FIELDS["guidelines"].title,
+                info=FIELDS["guidelines"].description,
+                lines=12,
+                max_lines=24,
+            )
+        with gr.Column(scale=3, min_width=320):
+            gr.HTML('<h3 class="rm-side">What an annotator will see</h3>')
+            preview = gr.HTML()
+            with gr.Row():
+                previous = gr.Button("← Previous", size="sm")
+                following = gr.Button("Next →", size="sm")
+            with gr.Accordion("The guidelines as they will look", open=False):
+                rendered = gr.Markdown()
+    with gr.Column(visible=False, elem_classes="rm-card") as publishing:
+        gr.HTML(
+            widgets.heading(
+                "Publish to Argilla",
+                "Argilla is the page where people answer. Publishing again adds only what is not there yet.",
+            ),
+        )
+        state = gr.HTML()
+        with gr.Row():
+            publish = gr.Button("Publish to Argilla", variant="primary", elem_classes="rm-act")
+            stop = gr.Button("Stop", variant="stop", visible=False, elem_classes="rm-act")
+    onward = gr.Button("Next: annotate →", variant="primary", visible=False, elem_classes="rm-next")
+    place = gr.State(0)
+    form = [title, description, annotators, guidelines]
+
+    def show_form(session: Session) -> list[Any]:
+        project = studio.project(session)
+        question = project.info.question if project else Question()
+        return [
+            question.title,
+            question.description,
+            question.annotators,
+            question.guidelines,
+            question.guidelines,
+            0,
+        ]
+
+    def show_state(session: Session) -> list[Any]:
+        project = studio.project(session)
+        ready = project is not None and project.comparisons.exists()
+        info = project.info if project else None
+        job = jobs.read(publish_job(project)) if project else jobs.JobStatus()
+        running = job.state == "running"
+        published = bool(info and info.argilla)
+        n_records = info.argilla.n_records if info and info.argilla else 0
+        told = widgets.job(job, "comparisons")
+        if not told and n_records:
+            told = widgets.note(f"{n_records:,} comparisons are in Argilla.", "good")
+        if published:
+            told += widgets.note(
+                "The question is fixed now that it is published: answers to two questions would not compare."
+            )
+        locked = gr.update(interactive=not published)
+        lead = "" if ready else widgets.empty("No comparisons yet", "Load data and save the comparisons first.")
+        return [
+            lead,
+            gr.update(visible=not ready),
+            gr.update(visible=ready),
+            gr.update(visible=ready),
+            told,
+            gr.update(value="Publish again" if n_records else "Publish to Argilla", interactive=not running),
+            gr.update(visible=running),
+            gr.update(visible=bool(n_records) and not running),
+            *[locked] * 4,
+        ]
+
+    def show_preview(session: Session, place: int, title: str, description: str) -> str:
+        project = studio.project(session)
+        return _preview(project, place, title, description) if project else ""
+
+    def save(session: Session, *values: Any) -> None:
+        project = studio.project(session)
+        if project is None or project.info.argilla is not None:
+            return
+        names = ("title", "description", "annotators", "guidelines")
+        project.update(question=parse_settings(Question, dict(zip(names, values, strict=True))))
+
+    @friendly
+    def start(session: Session, *values: Any) -> list[Any]:
+        project = studio.require_project(session)
+        save(session, *values)
+        jobs.start(publish_job(project), "Publishing", lambda job: flow.publish(studio.workspace, project, job))
+        return show_state(session)
+
+    def ask_to_stop(session: Session) -> None:
+        if project := studio.project(session):
+            jobs.stop(publish_job(project))
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    state_view = [waiting, back, body, publishing, state, publish, stop, onward, *form]
+    preview_inputs = [studio.session, place, title, description]
+    gr.on(
+        [title.blur, description.blur, annotators.blur, guidelines.blur],
+        friendly(save),
+        [studio.session, *form],
+        None,
+        **quiet,
+    )
+    guidelines.change(lambda text: text, guidelines, rendered, **quiet)
+    gr.on([title.change, description.change, place.change], show_preview, preview_inputs, preview, **quiet)
+    previous.click(lambda place: max(0, place - 1), place, place, **quiet)
+    following.click(lambda place: place + 1, place, place, **quiet)
+    publish.click(start, [studio.session, *form], state_view, api_visibility="private")
+    stop.click(ask_to_stop, studio.session, None, **quiet)
+    studio.session.change(show_form, studio.session, [*form, rendered, place], **quiet)
+    studio.data_token.change(show_state, studio.session, state_view, **quiet)
+    studio.data_token.change(show_preview, preview_inputs, preview, **quiet)
+    return QuestionTab(back, onward)
+
+
+def _preview(project: Project, place: int, title: str, description: str) -> str:
+    comparisons = read_frame(project.comparisons)
+    if comparisons is None:
+        return ""
+    row = comparisons.iloc[place % len(comparisons)]
+    answers = [row["responses"][index] for index in row["order"]]
+    return widgets.comparison(row["prompt"], answers, title, description, Question().values)

@@ -1,0 +1,123 @@
+"""What one browser tab is looking at, and the cheap tokens that say when to draw again."""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import gradio as gr
+
+from rm_studio import jobs
+from rm_studio.config import Frozen
+from rm_studio.errors import StudioError, WorkspaceError
+from rm_studio.training.runs import Run, find_run
+from rm_studio.workspace import Project, Workspace, stamp
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Session(Frozen):
+    """The project and the run that a browser tab has open, by their ids. All else is on disk."""
+
+    project: str | None = None
+    run: str | None = None
+
+
+class Tokens(NamedTuple):
+    """Changes when a group of files does: comparing them costs a few ``stat`` calls, reading the files much more."""
+
+    data: tuple[Any, ...]
+    feedback: tuple[Any, ...]
+    runs: tuple[Any, ...]
+    server: tuple[Any, ...]
+
+
+class Studio(NamedTuple):
+    """What every tab is given: the workspace, who is looking, the tabs to lead to, and what to redraw on."""
+
+    workspace: Workspace
+    session: gr.State
+    tabs: gr.Tabs
+    data_token: gr.State
+    feedback_token: gr.State
+    runs_token: gr.State
+    server_token: gr.State
+
+    def project(self, session: Session) -> Project | None:
+        """The open project, or None where there is none (any more)."""
+        if session.project is None:
+            return None
+        try:
+            return self.workspace.project(session.project)
+        except WorkspaceError:
+            return None
+
+    def require_project(self, session: Session) -> Project:
+        project = self.project(session)
+        if project is None:
+            raise WorkspaceError("Open a project first, or create one at the top of the page.")
+        return project
+
+    def run(self, session: Session) -> Run | None:
+        """The open run, or None."""
+        project = self.project(session)
+        return find_run(project.runs, session.run) if project and session.run else None
+
+
+def publish_job(project: Project) -> Any:
+    return project.folder / "publish.json"
+
+
+def pull_job(project: Project) -> Any:
+    return project.folder / "pull.json"
+
+
+def tokens(workspace: Workspace, project: Project | None) -> Tokens:
+    """The tokens of the open project and the annotation server as the files are now."""
+    server = (stamp(workspace.argilla_folder / "status.json"),)
+    if project is None:
+        return Tokens((), (), (), server)
+    run_files = tuple(
+        (run.name, stamp(run / "status.json"), stamp(run / "metrics.jsonl"))
+        for run in sorted(project.runs.iterdir() if project.runs.is_dir() else [])
+    )
+    job_states = (stamp(publish_job(project)), jobs.read(publish_job(project)).state)
+    pull_states = (stamp(pull_job(project)), jobs.read(pull_job(project)).state)
+    return Tokens(
+        data=(project.slug, stamp(project.file), stamp(project.comparisons), job_states),
+        feedback=(
+            project.slug,
+            stamp(project.file),
+            stamp(project.feedback),
+            stamp(project.pairs),
+            pull_states,
+        ),
+        runs=(project.slug, stamp(project.pairs), run_files),
+        server=server,
+    )
+
+
+def friendly(handler: Callable[P, T]) -> Callable[P, T]:
+    """Show a StudioError as the sentence it is; anything else goes to the log and is called unexpected."""
+
+    @functools.wraps(handler)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return handler(*args, **kwargs)
+        except gr.Error:
+            raise
+        except StudioError as error:
+            log.info("%s", error, exc_info=error)
+            raise gr.Error(str(error), title="That did not work", duration=12, print_exception=False) from error
+        except Exception as error:
+            log.exception("unexpected error in %s", handler.__name__)
+            raise gr.Error(
+                "Something unexpected happened. Nothing saved is lost; try again, or look in the log for details.",
+                title="That did not work",
+                duration=12,
+                print_exception=False,
+            ) from error
+
+    return wrapped

@@ -1,0 +1,155 @@
+"""Small pieces of page, as HTML. Every text that comes from data is escaped here, at the last moment."""
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rm_studio.jobs import JobStatus
+from rm_studio.tables import shorten
+from rm_studio.training.runs import STATES, Status
+
+LONGEST = 4000  # characters of one text in a preview
+
+
+def escape(text: object) -> str:
+    return html.escape(str(text).replace("\x00", "�"))
+
+
+def heading(title: str, why: str) -> str:
+    """A tab's title, and the one line on why it is there."""
+    return f'<div class="rm-heading"><h2>{escape(title)}</h2><p>{escape(why)}</p></div>'
+
+
+def note(text: str, kind: str = "info") -> str:
+    """A short message: ``info``, ``good``, ``warn`` or ``bad``; nothing for an empty text."""
+    role = "alert" if kind == "bad" else "status"
+    return f'<div class="rm-note rm-{kind}" role="{role}">{escape(text)}</div>' if text else ""
+
+
+def small(text: str) -> str:
+    """A line of small print."""
+    return f'<p class="rm-small">{escape(text)}</p>'
+
+
+def empty(title: str, text: str) -> str:
+    """What a part of a tab shows before there is anything to show."""
+    return f'<div class="rm-empty"><strong>{escape(title)}</strong><p>{escape(text)}</p></div>'
+
+
+def facts(items: Iterable[tuple[str, str]]) -> str:
+    """A row of figures, each with what it counts."""
+    cells = "".join(f"<div><dd>{escape(value)}</dd><dt>{escape(label)}</dt></div>" for label, value in items)
+    return f'<dl class="rm-facts">{cells}</dl>'
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def progress(done: int, total: int, words: str) -> str:
+    """A progress bar with its words below."""
+    share = done / total if total else 0.0
+    label = f"{done:,} of {total:,}"
+    return (
+        f'<div class="rm-progress" role="progressbar" aria-valuemin="0" aria-valuemax="{total}" aria-valuenow="{done}" '
+        f'aria-label="{escape(label)}"><span style="width:{share:.1%}"></span></div>{small(words)}'
+    )
+
+
+def job(status: JobStatus, unit: str) -> str:
+    """How a job stands."""
+    if status.state == "none":
+        return ""
+    if status.state == "running":
+        pace = f" · {status.rate:,.0f} {unit} a second" if status.rate else ""
+        left = f" · {duration(status.eta_s)} left" if status.eta_s is not None else ""
+        return progress(status.done, status.total, f"{status.message} {status.done:,} of {status.total:,}{pace}{left}")
+    kind = {"done": "good", "stopped": "warn", "interrupted": "warn"}.get(status.state, "bad")
+    return note(status.message, kind)
+
+
+def ledger(content: dict[str, Any] | None, kept_as: str) -> str:
+    """One step's row ledger in a sentence and a list of reasons."""
+    if not content:
+        return ""
+    left_out = content["read"] - content["kept"]
+    head = facts(
+        [
+            (f"{content['unit']} read", f"{content['read']:,}"),
+            (kept_as, f"{content['kept']:,}"),
+            ("left out", f"{left_out:,}"),
+        ]
+    )
+    reasons = "".join(
+        f"<li><strong>{item['count']:,}</strong> {escape(item['reason'])}</li>" for item in content["dropped"]
+    )
+    return head + (f'<ul class="rm-reasons">{reasons}</ul>' if reasons else "")
+
+
+def ledger_rows(content: dict[str, Any] | None) -> list[list[str]]:
+    """The rows behind the ledger's counts: reason, row, beginning of the text."""
+    dropped = (content or {}).get("dropped", [])
+    return [[item["reason"], str(row["row"]), row["text"]] for item in dropped for row in item["rows"]]
+
+
+def comparison(prompt: str, answers: Sequence[str], title: str, hint: str, values: Sequence[int]) -> str:
+    """One comparison as an annotator sees it in Argilla: the texts on the left, the question beside them."""
+    fields = [
+        ("Instruction", prompt),
+        *((f"Answer {place}", text) for place, text in enumerate(answers, start=1)),
+    ]
+    texts = "".join(
+        f'<section><h4>{label}</h4><div class="rm-text" dir="auto">{escape(shorten(text, LONGEST))}</div></section>'
+        for label, text in fields
+    )
+    buttons = "".join(f"<span>{value}</span>" for value in values)
+    return (
+        f'<div class="rm-record"><div class="rm-fields">{texts}</div>'
+        f'<aside><h4>{escape(title)}</h4><div class="rm-rating" aria-hidden="true">{buttons}</div>'
+        f"<p>{escape(hint)}</p></aside></div>"
+    )
+
+
+def run_status(status: Status) -> str:
+    """Where a training run is."""
+    badge = f'<span class="rm-badge rm-state-{status.state}">{STATES[status.state]}</span>'
+    if not status.is_active:
+        return f'<div class="rm-run">{badge}<span>{escape(status.message)}</span></div>'
+    if not status.total_steps:
+        return f'<div class="rm-run">{badge}<span>{escape(status.message)}</span></div>'
+    pace = f" · {status.rate:,.1f} pairs a second" if status.rate else ""
+    left = f" · about {duration(status.eta_s)} left" if status.eta_s is not None else ""
+    words = f"Step {status.step:,} of {status.total_steps:,}{pace}{left}"
+    return f'<div class="rm-run">{badge}<span>{escape(status.message)}</span></div>' + progress(
+        status.step, status.total_steps, words
+    )
+
+
+def verdict(scores: Sequence[float], chance: float, shortened: bool) -> str:
+    """Two scores side by side, and which answer wins with what probability (``chance`` is the first answer's)."""
+    winner = 0 if scores[0] >= scores[1] else 1
+    sure = chance if winner == 0 else 1 - chance
+    if scores[0] == scores[1]:
+        sentence = "Both answers score the same: the model sees no difference."
+    else:
+        sentence = f"Answer {winner + 1} wins: the model expects {sure:.0%} of people to prefer it."
+    cards = "".join(
+        f'<div class="rm-score{" rm-winner" if place == winner and scores[0] != scores[1] else ""}">'
+        f"<h4>Answer {place + 1}</h4><strong>{score:+.3f}</strong>"
+        f'<div class="rm-bar"><span style="width:{share:.1%}"></span></div><p>{share:.0%} would choose it</p></div>'
+        for place, (score, share) in enumerate(zip(scores, (chance, 1 - chance), strict=True))
+    )
+    cut = note("The text is longer than the model reads, so part of it was left out.", "warn") if shortened else ""
+    verdict = f'<p class="rm-verdict" role="status">{sentence}</p><div class="rm-scores">{cards}</div>{cut}'
+    return verdict + small(
+        "Scores have no unit and may be negative; only the difference between two answers to the same prompt counts. "
+        "The percentage is what the model expects, not a measured share."
+    )
