@@ -2,38 +2,33 @@
 
 The few public functions are loaded on first use, so that ``import rm_studio`` stays light:
 
-- :func:`rm_studio.load_reward_model`: open a trained model folder and score text.
-- :func:`rm_studio.train`: train a reward model from a table of preference pairs.
-- :func:`rm_studio.evaluate`: measure a reward model on pairs with known preferences.
+- `load_reward_model`: open a trained model folder and score text.
+- `train`: train a reward model from a table of preference pairs.
+- `evaluate_model`: measure a reward model on pairs with known preferences.
+- `StudioError`: what they raise, with a sentence that can be shown to a person.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["StudioError", "evaluate", "load_reward_model", "train"]
+__all__ = ["StudioError", "evaluate_model", "load_reward_model", "train"]
 
 if TYPE_CHECKING:
     from rm_studio.errors import StudioError
-    from rm_studio.evaluation import evaluate_model as evaluate
+    from rm_studio.evaluation import evaluate_model
     from rm_studio.scoring import load_reward_model
     from rm_studio.training.runs import train
 
+_MODULES = {
+    "StudioError": "rm_studio.errors",
+    "evaluate_model": "rm_studio.evaluation",
+    "load_reward_model": "rm_studio.scoring",
+    "train": "rm_studio.training.runs",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "StudioError":
-        from rm_studio.errors import StudioError
-
-        return StudioError
-    if name == "evaluate":
-        from rm_studio.evaluation import evaluate_model
-
-        return evaluate_model
-    if name == "load_reward_model":
-        from rm_studio.scoring import load_reward_model
-
-        return load_reward_model
-    if name == "train":
-        from rm_studio.training.runs import train
-
-        return train
-    raise AttributeError(f"module 'rm_studio' has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'rm_studio' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -8,36 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rm_studio import assets
 from rm_studio.errors import StudioError
 
 BUILTIN_MODEL = "builtin"
 SAMPLE_NAME = "RM Studio sample"
-
-DEFAULT_GUIDELINES = """\
-You will see one instruction and two answers. Pick the answer that you would rather have received, had you
-written the instruction yourself. Read the instruction twice: most mistakes come from judging an answer to a
-question that was not asked.
-
-**Weigh three things, in this order for most tasks**
-
-1. **Harmless.** Would following the answer hurt somebody: the reader, or anyone else? Is it rude or demeaning,
-   does it give dangerous advice, or reveal what should stay private? Declining kindly and offering something
-   better is a good answer to a harmful request. Declining a harmless one is not.
-2. **Truthful.** Does it state only what is so? Look for made-up facts, names, numbers and sources, for claims
-   that are not in the text it was given, and for certainty where there is none. Look a fact up when you can.
-3. **Helpful.** Does it do what was asked, all of it, in a form the person can use at once: clear, in the right
-   tone and language, as long as it needs to be? Asking back is fine when the instruction cannot be understood.
-
-When they pull in different directions, ask what would matter most to the person and to those around them. A
-small slip in tone weighs less than a wrong dose, a wrong date or a wrong refund.
-
-**Do not be swayed by** length, confident wording, lists and headings, or which answer stands first. A short
-answer that is right beats a long one that is nearly right.
-
-**Discard the record** when both answers are equally good or equally bad, when you cannot tell because the
-subject is beyond you, when the instruction makes no sense, or when it holds somebody's private data. A
-discarded record costs nothing; a guess does.
-"""
 
 
 class Frozen(BaseModel):
@@ -103,7 +78,7 @@ class Question(Frozen):
         description="By different people. One goes fastest; two or more show how far people agree.",
     )
     guidelines: str = Field(
-        DEFAULT_GUIDELINES,
+        default_factory=lambda: assets.path("guidelines.md").read_text(encoding="utf-8"),
         title="Guidelines",
         max_length=20_000,
         description="What annotators read before they begin. Markdown.",

@@ -44,7 +44,7 @@ def locate(name: str) -> Path:
     name = name.strip()
     if name == BUILTIN_MODEL:
         folder = _builtin_folder()
-    elif Path(name).expanduser().is_dir():
+    elif name and Path(name).expanduser().is_dir():
         folder = Path(name).expanduser().resolve()
     elif MODEL_NAME.fullmatch(name):
         folder = _download(name)
@@ -135,7 +135,14 @@ def _tokenizer(folder: Path, short: str) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder,
+            trust_remote_code=False,
+            use_fast=True,
+            # Training hands over ids and mask only. Given here the names are saved too: with segment ids, as BERT's
+            # tokenizer makes by itself, a plain pipeline would score otherwise.
+            model_input_names=["input_ids", "attention_mask"],
+        )
         tokenizer("a", return_offsets_mapping=True)
     except Exception as error:
         raise ModelError(f"“{short}” is not a text model: it has no tokenizer that can be used here.") from error
@@ -145,8 +152,6 @@ def _tokenizer(folder: Path, short: str) -> "PreTrainedTokenizerBase":
                 f"“{short}” has neither a padding token nor an end-of-text token, so texts cannot be put side by side."
             )
         tokenizer.pad_token = tokenizer.eos_token
-    # Training hands over ids and mask only; with segment ids a plain pipeline would score otherwise.
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
     tokenizer.padding_side = "right"
     tokenizer.truncation_side = "left"
     return tokenizer

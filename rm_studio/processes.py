@@ -7,6 +7,7 @@ ever. Nothing here is special to one operating system.
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,6 +65,8 @@ def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | No
             env={**os.environ, **(environment or {})},
             **options,
         )
+    # Whoever started it must fetch its exit code, or it stays in the process list for as long as we live.
+    threading.Thread(target=process.wait, daemon=True, name=f"wait-{process.pid}").start()
     return identify(process.pid) or ProcessId(process.pid, 0.0)
 
 

@@ -147,7 +147,9 @@ def _decode(content: bytes, name: str) -> tuple[str, list[str]]:
             return content.decode(encoding), []
         except UnicodeDecodeError:
             continue
-    guess = from_bytes(content[:1_000_000]).best()
+    # Western files are by far the commonest, and short ones look like many encodings: that one is asked about first.
+    start = content[:1_000_000]
+    guess = from_bytes(start, cp_isolation=["cp1252"]).best() or from_bytes(start).best()
     if guess is None:
         raise DataError(f"The text encoding of “{name}” was not recognised. Save it as UTF-8 and choose it again.")
     note = f"“{name}” is not UTF-8; it was read as {guess.encoding}. Check accents and quotes in the preview."

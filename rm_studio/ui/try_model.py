@@ -97,7 +97,7 @@ def try_tab(studio: Studio) -> TryTab:
             return gr.update(choices=[], value=None)
         test = _held_out(found)
         return gr.update(
-            choices=[(shorten(text, 90), index) for index, text in enumerate(test["prompt"][:EXAMPLES])],
+            choices=[(shorten(text, 70), index) for index, text in enumerate(test["prompt"][:EXAMPLES])],
             value=None,
         )
 

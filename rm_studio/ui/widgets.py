@@ -69,6 +69,8 @@ def job(status: JobStatus, unit: str) -> str:
     if status.state == "none":
         return ""
     if status.state == "running":
+        if not status.total:
+            return note(status.message)
         pace = f" · {status.rate:,.0f} {unit} a second" if status.rate else ""
         left = f" · {duration(status.eta_s)} left" if status.eta_s is not None else ""
         return progress(status.done, status.total, f"{status.message} {status.done:,} of {status.total:,}{pace}{left}")

@@ -1,0 +1,107 @@
+"""A Hugging Face Hub of one's own: folders served over the parts of its HTTP API that downloads use."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class FakeHub(ThreadingHTTPServer):
+    """``repositories`` maps "models/owner/name" or "datasets/…" to a folder; ``requests`` is what was asked."""
+
+    def __init__(self, repositories: dict[str, Path]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.repositories = repositories
+        self.requests: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: FakeHub
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.answer(body=True)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+    def answer(self, body: bool) -> None:
+        path = unquote(urlsplit(self.path).path).strip("/")
+        self.server.requests.append(f"{self.command} {path}")
+        for name, folder in self.server.repositories.items():
+            kind, _, repo = name.partition("/")
+            if path.startswith(f"api/{name}"):
+                return self.api(folder, path.removeprefix(f"api/{name}").strip("/"), repo, body)
+            prefix = f"{repo}/resolve/" if kind == "models" else f"{name}/resolve/"
+            if path.startswith(prefix):
+                return self.file(folder / path.removeprefix(prefix).partition("/")[2], body)
+        self.send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"}, body)
+
+    def api(self, folder: Path, rest: str, repo: str, body: bool) -> None:
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        entries = [
+            {
+                "type": "file",
+                "path": file.relative_to(folder).as_posix(),
+                "size": file.stat().st_size,
+                "oid": digest(file),
+            }
+            for file in files
+        ]
+        if rest.startswith("tree/"):
+            answer: object = entries
+        elif rest.startswith("paths-info/"):
+            answer = entries
+        else:
+            siblings = [{"rfilename": entry["path"]} for entry in entries]
+            answer = {"id": repo, "sha": COMMIT, "siblings": siblings, "private": False, "tags": [], "downloads": 0}
+        self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"}, body)
+
+    def file(self, path: Path, body: bool) -> None:
+        if not path.is_file():
+            return self.send(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, body)
+        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{digest(path)}"', "Accept-Ranges": "none"}
+        self.send(200, path.read_bytes(), headers, body)
+
+    def send(self, status: int, content: bytes, headers: dict[str, str], body: bool) -> None:
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha1(file.read_bytes()).hexdigest()
+
+
+@contextmanager
+def serving(repositories: dict[str, Path]) -> Iterator[FakeHub]:
+    """Serve until the block ends."""
+    hub = FakeHub(repositories)
+    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        hub.shutdown()
+        hub.server_close()
+        thread.join()

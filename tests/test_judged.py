@@ -1,0 +1,78 @@
+"""Tables that already carry judgements, in each shape that is known."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from rm_studio import judged, tables
+from rm_studio.errors import DataError
+
+
+def table(**columns: object) -> pd.DataFrame:
+    return tables._finish(pd.DataFrame(columns, dtype=object), [], "test").frame
+
+
+def test_chosen_and_rejected() -> None:
+    pairs, ledger = judged.pairs_of(table(prompt=["p", "q", "r"], chosen=["a", "b", "c"], rejected=["x", "y", "c"]))
+    assert pairs[["chosen", "rejected"]].to_dict("records") == [
+        {"chosen": "a", "rejected": "x"},
+        {"chosen": "b", "rejected": "y"},
+    ]
+    assert ledger["dropped"][0]["reason"] == "identical answers"
+
+
+@pytest.mark.parametrize("values", [[1, 2], ["1", "2"], [1.0, 2.0]])
+def test_choose_best_as_a_number(values: list[object]) -> None:
+    pairs, _ = judged.pairs_of(
+        table(**{"prompt": ["p", "q"], "response-1": ["a", "b"], "response-2": ["x", "y"], "choose-best": values})
+    )
+    assert pairs["chosen"].tolist() == ["a", "y"]
+
+
+def test_choose_best_as_argilla_1_exports_it_with_several_annotators() -> None:
+    votes = [
+        {"user_id": "u1", "value": 2, "status": "submitted"},
+        {"user_id": "u2", "value": 2, "status": "submitted"},
+        {"user_id": "u3", "value": None, "status": "discarded"},
+    ]
+    rows = {"instruction": ["p"], "response-1": ["a"], "response-2": ["x"], "choose-best": [votes]}
+    found = judged.read(table(**rows))
+    assert found.feedback["status"].tolist() == ["submitted", "submitted", "discarded"]
+    assert judged.pairs_of(table(**rows)).frame["chosen"].tolist() == ["x"]
+
+
+def test_choose_best_as_datasets_turns_a_list_of_structs() -> None:
+    votes = {"user_id": ["u1", "u2"], "value": [1, 1], "status": ["submitted", "submitted"]}
+    rows = {"instruction": ["p"], "response-1": ["a"], "response-2": ["x"], "choose-best": [json.dumps(votes)]}
+    assert judged.pairs_of(table(**rows)).frame["n_annotators"].tolist() == [2]
+
+
+def test_choose_best_as_argilla_2_exports_it() -> None:
+    rows = {
+        "instruction": ["p"],
+        "response-1": ["a"],
+        "response-2": ["x"],
+        "choose-best.responses": [[2, 1]],
+        "choose-best.responses.users": [["u1", "u2"]],
+        "choose-best.responses.status": [["submitted", "draft"]],
+    }
+    assert judged.pairs_of(table(**rows)).frame["chosen"].tolist() == ["x"]
+
+
+def test_other_columns_are_refused_with_both_lists() -> None:
+    with pytest.raises(DataError, match=r"It has: text, label\."):
+        judged.read(table(text=["x"], label=["y"]))
+
+
+def test_the_right_columns_without_any_choice_are_refused() -> None:
+    rows = {"prompt": ["p"], "response-1": ["a"], "response-2": ["x"], "choose-best": [None]}
+    with pytest.raises(DataError, match="nobody’s choice"):
+        judged.read(table(**rows))
+
+
+def test_the_judged_pairs_of_a_strong_judge_load(shared_data: object) -> None:
+    frame = tables.read_file(shared_data / "judged_pairs.parquet").frame  # type: ignore[operator]
+    pairs, ledger = judged.pairs_of(frame)
+    assert ledger["read"] == 7401
+    assert len(pairs) > 7000
