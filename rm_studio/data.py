@@ -23,7 +23,7 @@ MAX_COMPARISONS = 200_000
 ROWS_LISTED = 200  # of each reason in the ledger; all are counted
 
 PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input", "user")
-ANSWER_NAME = re.compile(r"^(original[-_ ]?)?(response|answer|completion|output|reply|chosen|rejected)", re.IGNORECASE)
+ANSWER_NAME = re.compile(r"response|answer|completion|output|reply|chosen|rejected", re.IGNORECASE)
 SAMPLE_ANSWERS = ("helpful", "thin", "wrong", "poor")
 
 
@@ -81,7 +81,7 @@ def guess_mapping(frame: pd.DataFrame) -> ColumnMapping | None:
         return ColumnMapping(prompt=lower["prompt"], answers=SAMPLE_ANSWERS, category=lower.get("category"))
     prompt = next((lower[name] for name in PROMPT_NAMES if name in lower), None)
     answers = [
-        column for column in columns if ANSWER_NAME.match(column) and column != prompt and _is_texts(frame[column])
+        column for column in columns if ANSWER_NAME.search(column) and column != prompt and _is_texts(frame[column])
     ]
     if prompt is None or len(answers) < 2:
         return None

@@ -82,7 +82,8 @@ def encode(
 ) -> Encoded:
     """Tokenise texts, at most ``text_format.max_length`` ids each, and say what was cut."""
     limit = text_format.max_length
-    ids = _tokens(tokenizer, text_format, list(prompts), list(answers)) if prompts else []
+    prompts, answers = list(prompts), list(answers)
+    ids = _tokens(tokenizer, text_format, prompts, answers) if prompts else []
     prompt_cut, answer_cut = [False] * len(ids), [False] * len(ids)
     for index, tokens in enumerate(ids):
         if len(tokens) <= limit:

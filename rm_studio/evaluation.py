@@ -48,7 +48,27 @@ def report(pairs: pd.DataFrame, chosen: Floats, rejected: Floats) -> dict[str, A
 
 
 def reading(result: dict[str, Any]) -> str:
-    """What the report says, in a few plain sentences."""
+    """What the report says, in a few plain sentences.
+
+    A run's report also has ``left_out`` and ``prompts_shortened``, in pairs, and ``max_length``, in tokens.
+    """
+    return " ".join(filter(None, [_verdict(result), _lengths(result)]))
+
+
+def _lengths(result: dict[str, Any]) -> str:
+    parts = []
+    if result.get("left_out"):
+        parts.append(
+            f"{result['left_out']:,} pairs were left out: an answer is longer than {result['max_length']} tokens."
+        )
+    if result.get("prompts_shortened"):
+        parts.append(
+            f"In {result['prompts_shortened']:,} pairs the prompt lost its beginning to make room for the answer."
+        )
+    return " ".join(parts)
+
+
+def _verdict(result: dict[str, Any]) -> str:
     accuracy, longer = result["accuracy"], result["longer_wins"]
     text = (
         f"On {result['n_pairs']:,} pairs it never saw, the model prefers the answer that people chose "

@@ -57,8 +57,8 @@ def use_feedback(project: Project, source: DataSource, file: Path | None = None,
 def publish(workspace: Workspace, project: Project, job: Job) -> str:
     """Publish the comparisons to Argilla; returns a closing sentence."""
     comparisons = require_comparisons(project)
-    connection = annotation.connect(workspace)
-    reference = annotation.publish(connection, project, comparisons, job.progress, job.stopping.is_set)
+    with annotation.connect(workspace) as connection:
+        reference = annotation.publish(connection, project, comparisons, job.progress, job.stopping.is_set)
     if job.stopping.is_set():
         return f"Stopped with {reference.n_records:,} of {len(comparisons):,} published. Publish again to go on."
     return f"{reference.n_records:,} comparisons are in Argilla, ready to annotate."
@@ -71,18 +71,23 @@ def pull(workspace: Workspace, project: Project, job: Job) -> str:
         raise DataError(
             "Nothing was published yet, so there is no feedback to pull. Publish on the Question tab first."
         )
-    connection = annotation.connect(workspace)
-    feedback = annotation.pull(connection, info.argilla, require_comparisons(project), job.progress)
+    with annotation.connect(workspace) as connection:
+        feedback = annotation.pull(connection, info.argilla, require_comparisons(project), job.progress)
     answers = int((feedback["status"] == "submitted").sum())
     if not answers:
         return "Nobody has submitted an answer yet. Nothing was changed here; pull again when somebody has."
     kept = read_frame(project.feedback)
-    if kept is not None:  # what came from a file stays; simulated feedback makes way for real people's
-        others = ~kept["annotator"].isin(set(feedback["annotator"])) & ~kept["annotator"].map(simulation.is_simulated)
-        feedback = pd.concat([kept[others], feedback], ignore_index=True) if others.any() else feedback
+    if kept is not None:
+        feedback = merged(kept, feedback)
     write_frame(project.feedback, feedback)
     n_pairs = make_pairs(project)
     return f"{answers:,} answers pulled; they make {n_pairs:,} preference pairs."
+
+
+def merged(kept: pd.DataFrame, pulled: pd.DataFrame) -> pd.DataFrame:
+    """Feedback that was here with what was pulled: a person's is replaced, a file's stays, simulated feedback goes."""
+    others = ~kept["annotator"].isin(set(pulled["annotator"])) & ~kept["annotator"].map(simulation.is_simulated)
+    return pd.concat([kept[others], pulled], ignore_index=True) if others.any() else pulled
 
 
 def make_pairs(project: Project) -> int:

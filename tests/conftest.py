@@ -1,35 +1,14 @@
 """What the tests share: a workspace of their own, a really running Argilla, tiny real models, a real browser."""
 
-import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from support import SHARED_DATA
 
 from rm_studio.embedded import server
 from rm_studio.workspace import Workspace
-
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-
-
-def needed(found: bool, what: str) -> None:
-    """Skip where a person's machine lacks ``what``; fail where CI does."""
-    if not found:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must have {what}")
-        pytest.skip(f"needs {what}")
 
 
 @pytest.fixture(autouse=True)
@@ -140,14 +119,3 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the shared comparison data is not beside the repository")
     return SHARED_DATA
-
-
-def chromium() -> str | None:
-    """A Chromium or Chrome on this machine."""
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    return next((path for name in names if (path := shutil.which(name))), None)
-
-
-def write_jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
-    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
-    return path

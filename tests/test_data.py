@@ -98,6 +98,7 @@ def test_hostile_text_is_only_text(hostile: str) -> None:
         (["instruction", "output_1", "output_2"], ("instruction", ("output_1", "output_2"))),
         (["id", "question", "answer a", "answer b", "category"], ("question", ("answer a", "answer b"))),
         (["Prompt", "chosen", "rejected", "score"], ("Prompt", ("chosen", "rejected"))),
+        (["question", "polite answer", "rude answer"], ("question", ("polite answer", "rude answer"))),
         (["text", "label"], None),
     ],
 )

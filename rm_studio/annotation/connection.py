@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 CONNECT_LIMIT_S = 10.0
 GONE = "The dataset is no longer in Argilla. Publish it again from the Question tab."
+WRONG_KEY = "Argilla does not accept this API key. Copy it again from “My settings” there."
 URL_VARIABLE, KEY_VARIABLE = "ARGILLA_API_URL", "ARGILLA_API_KEY"
 
 
 class Connection(NamedTuple):
-    """An Argilla server, and the workspace that we use there.
+    """An Argilla server, and the workspace that we use there; closed at the end of a ``with`` block.
 
     ``server`` names it for good: its address, or "embedded" for ours, whose port may change from start to start.
     """
@@ -33,6 +34,15 @@ class Connection(NamedTuple):
     def http(self) -> httpx.Client:
         """The client's own HTTP connection, with the key in its headers."""
         return cast(httpx.Client, self.client.api.http_client)
+
+    def close(self) -> None:
+        self.http.close()
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 class Login(NamedTuple):
@@ -69,27 +79,31 @@ def connect_to(api_url: str, api_key: str, workspace: str | None = None) -> Conn
     api_url = api_url.rstrip("/")
     if not api_url.startswith(("http://", "https://")):
         raise ServerError("The address of an Argilla server begins with http:// or https://. Check it.")
+    if not api_key:
+        raise CredentialsError("An API key is needed. You find yours in Argilla under “My settings”.")
     try:
-        answer = httpx.get(f"{api_url}/api/v1/version", timeout=CONNECT_LIMIT_S, follow_redirects=True)
-        answer.raise_for_status()
-        answer.json()["version"]
+        with httpx.Client(base_url=api_url, timeout=CONNECT_LIMIT_S, follow_redirects=True) as http:
+            http.get("/api/v1/version").raise_for_status().json()["version"]
+            me = http.get("/api/v1/me", headers={"X-Argilla-Api-Key": api_key})
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise ServerError(
             f"No Argilla server answers at {api_url}. Check the address, and that the server is running; a private "
             "Space needs to be opened to you first."
         ) from error
-    if not api_key:
-        raise CredentialsError("An API key is needed. You find yours in Argilla under “My settings”.")
+    if me.status_code == 401:
+        raise CredentialsError(WRONG_KEY)
     import argilla as rg
 
     with translated():
         client = rg.Argilla(api_url=api_url, api_key=api_key, timeout=60, retries=2)
+        connection = Connection(client, api_url, workspace or "")
         names = [found.name for found in client.workspaces]
     if workspace in names:
-        return Connection(client, api_url, str(workspace))
+        return connection
     if not names:
+        connection.close()
         raise AnnotationError("You have no workspace in Argilla yet. Ask its owner to add you to one.")
-    return Connection(client, api_url, names[0])
+    return connection._replace(workspace=names[0])
 
 
 def login(workspace: Workspace) -> Login | None:

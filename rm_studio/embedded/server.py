@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 from filelock import FileLock
+from pydantic import Field
 
 from rm_studio import processes
 from rm_studio.config import Frozen
@@ -30,10 +31,10 @@ class Credentials(Frozen):
 
     api_url: str
     username: str
-    password: str
-    api_key: str
+    password: str = Field(repr=False)
+    api_key: str = Field(repr=False)
     workspace: str
-    secret_key: str
+    secret_key: str = Field(repr=False)
 
 
 class ServerStatus(Frozen):

@@ -59,12 +59,18 @@ class Counts:
             return None
         try:
             if self._connection is None or self._connected_to != state.api_url:
+                self._forget()
                 self._connection, self._connected_to = annotation.connect(self.workspace), state.api_url
             return annotation.progress(self._connection, reference)
         except StudioError as error:
             log.info("no counts: %s", error)
-            self._connection = None
+            self._forget()
             return None
+
+    def _forget(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
 
 def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
@@ -82,17 +88,7 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
             gr.HTML('<h3 class="rm-side">The annotation page</h3>')
             state = gr.HTML()
             with gr.Row():
-                user = gr.Textbox(label="User name", interactive=False, buttons=["copy"], visible=False, min_width=120)
-                password = gr.Textbox(
-                    label="Password",
-                    interactive=False,
-                    type="password",
-                    buttons=["copy"],
-                    visible=False,
-                    min_width=120,
-                )
-            with gr.Row():
-                open_page = gr.Button("Open Argilla ↗", variant="primary", visible=False)
+                open_page = gr.Button("Open Argilla ↗", variant="primary", visible=False, link_target="_blank")
                 retry = gr.Button("Try again", visible=False)
             gr.HTML(KEYS)
         with gr.Column(scale=3, min_width=320):
@@ -148,13 +144,11 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
         kind = "good" if running else "bad" if status.state == "failed" else "info"
         told = widgets.note("Your own Argilla server is used." if own else status.message, kind)
         if running and login and not own:
-            told += widgets.small("Log in there with this name and password; they were made for you on this machine.")
-        show_login = bool(running and login and login.username)
+            told += widgets.facts([("user name", login.username), ("password", login.password)])
+            told += widgets.small("Log in there with this name and password: they were made for you, on this machine.")
         link = _link(login.url, project) if running and login else None
         return [
             told,
-            gr.update(visible=show_login, value=login.username if login else ""),
-            gr.update(visible=show_login, value=login.password if login else ""),
             gr.update(visible=bool(link), link=link),
             gr.update(visible=not running and status.state in ("failed", "stopped")),
         ]
@@ -233,7 +227,7 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
         threading.Thread(target=start_quietly, args=(studio.workspace,), daemon=True).start()
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    server_view = [state, user, password, open_page, retry]
+    server_view = [state, open_page, retry]
     feedback_view = [pulling, outcome, pairs_table, left_out, dropped, onward]
     counts_view = [waiting, back, summary, counts_table, pull]
     pull.click(start_pull, studio.session, None, **quiet)

@@ -39,7 +39,7 @@ def empty(title: str, text: str) -> str:
 
 def facts(items: Iterable[tuple[str, str]]) -> str:
     """A row of figures, each with what it counts."""
-    cells = "".join(f"<div><dd>{escape(value)}</dd><dt>{escape(label)}</dt></div>" for label, value in items)
+    cells = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in items)
     return f'<dl class="rm-facts">{cells}</dl>'
 
 

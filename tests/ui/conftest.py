@@ -1,0 +1,103 @@
+"""A really running app in a process of its own, and a really running browser to drive it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support import CHROMIUM_FLAGS, chromium, needed
+
+from rm_studio.workspace import Workspace
+
+
+class RunningApp:
+    """``rm-studio`` on a workspace; ``url`` answers."""
+
+    def __init__(self, workspace: Workspace, *command: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.workspace = workspace
+        self.begun = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rm_studio", *command, "--no-browser", "--port", str(port)],
+            env={**os.environ, "RM_STUDIO_HOME": str(workspace.root)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        deadline = time.monotonic() + 60
+        while not self.answers():
+            assert self.process.poll() is None, self.process.stdout and self.process.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        self.started_in_s = time.monotonic() - self.begun
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(self.url, timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def studio(argilla: Workspace) -> Iterator[RunningApp]:
+    app = RunningApp(argilla)
+    yield app
+    app.end()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    path = chromium()
+    needed(path is not None, "Chromium (Debian: apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Any, studio: RunningApp) -> Iterator[Any]:
+    """A fresh page on the app; at the end no script may have failed and nothing outside been asked for."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    outside: list[str] = []
+    failures: list[str] = []
+    page.on("request", lambda request: None if is_local(request.url) else outside.append(request.url))
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.goto(studio.url)
+    yield page
+    context.close()
+    assert not outside
+    assert not failures
+
+
+def is_local(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:"))
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    """Sixteen comparisons over eight prompts, the polite answer always the better; and two rows that are none."""
+    lines = ["question,polite answer,rude answer,topic"]
+    for row in range(16):
+        lines.append(f"What about part {row % 8}?,Thank you. Please try step {row}.,No idea. Go away {row}.,t{row % 2}")
+    lines += ["What is missing?,,No.,t0", "Same?,yes,yes,t0"]
+    path = tmp_path / "answers.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

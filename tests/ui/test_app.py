@@ -1,0 +1,61 @@
+"""The app as a server: quick to start, closed to strangers."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from rm_studio.training import runs
+from rm_studio.ui.session import Session, tokens
+from rm_studio.ui.widgets import duration, escape
+from rm_studio.workspace import Workspace, write_json
+
+
+def test_the_page_is_there_within_seconds(studio: Any) -> None:
+    # 3 s is the aim on an idle machine; a suite that runs beside it gets some slack.
+    assert studio.started_in_s < 8
+
+
+@pytest.mark.parametrize("host", ["evil.example", "169.254.169.254", "127.0.0.1.evil.example"])
+def test_a_foreign_host_header_is_refused(studio: Any, host: str) -> None:
+    assert httpx.get(studio.url, headers={"Host": host}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["project.json", "../argilla/credentials.json", "/etc/passwd", "credentials.json", "../../etc/passwd"]
+)
+def test_files_of_the_workspace_and_the_machine_are_not_served(studio: Any, path: str) -> None:
+    for target in (path, str(studio.workspace.argilla_folder / "credentials.json")):
+        for route in ("/gradio_api/file=", "/file="):
+            assert httpx.get(f"{studio.url}{route}{target}").status_code in (403, 404, 405)
+
+
+def test_no_endpoint_is_offered_to_programs(studio: Any) -> None:
+    info = httpx.get(f"{studio.url}/gradio_api/info").json()
+    assert info["named_endpoints"] == {}
+
+
+def test_a_token_changes_with_what_it_stands_for_and_with_nothing_else(workspace: Workspace) -> None:
+    project = workspace.create("Tokens")
+    before = tokens(workspace, project)
+    assert tokens(workspace, project) == before
+    run = runs.Run(project.runs / "r")
+    write_json(run.status_file, {"state": "training"})
+    after = tokens(workspace, project)
+    assert after.runs != before.runs
+    assert (after.data, after.feedback, after.server) == (before.data, before.feedback, before.server)
+
+
+def test_sessions_are_compared_by_content() -> None:
+    assert Session(project="a") == Session(project="a") != Session(project="b")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (3700, "1 h 01 min"), (None, "–")]
+)
+def test_durations_are_said_in_words(seconds: float | None, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_text_is_escaped() -> None:
+    assert escape("<b>\x00") == "&lt;b&gt;�"
