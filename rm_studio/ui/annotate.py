@@ -121,13 +121,13 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
                 load_hub = gr.Button("Load", size="sm")
     outcome = gr.HTML()
     pairs_table = gr.Dataframe(
-        headers=["Prompt", "Chosen", "Rejected", "Votes for chosen", "Annotators"],
+        headers=["Prompt", "Chosen", "Rejected", "Votes", "People"],
         label="Preference pairs (the first 50)",
         interactive=False,
         wrap=True,
         max_height=420,
         visible=False,
-        column_widths=["26%", "30%", "30%", "7%", "7%"],
+        column_widths=["260px", "360px", "360px", "80px", "90px"],
     )
     with gr.Accordion("Comparisons without a pair", open=False, visible=False) as left_out:
         dropped = gr.Dataframe(

@@ -59,8 +59,8 @@ def train_tab(studio: Studio) -> TrainTab:
             chosen = gr.Dropdown([], label="Run", info="The newest is on top; earlier ones stay.", visible=False)
             state = gr.HTML()
             reading = gr.HTML()
-            loss = _plot("Loss: how wrong the model is (lower is better; 0.69 is a coin toss)", "loss")
-            accuracy = _plot("Held-out accuracy: how often it prefers what people chose", "accuracy")
+            loss = _plot("Loss", "loss", "How wrong the model is: lower is better, and 0.69 is a coin toss.")
+            accuracy = _plot("Held-out accuracy", "accuracy", "How often it prefers the answer that people chose.")
             table = gr.Dataframe(
                 headers=["Step", "Training loss", "Validation loss", "Accuracy"],
                 label="Step by step",
@@ -210,13 +210,14 @@ def _number(field: str, precision: int | None = None) -> gr.Number:
     return gr.Number(label=info.title, info=info.description, precision=precision, min_width=140)
 
 
-def _plot(title: str, value: str) -> gr.LinePlot:
+def _plot(title: str, value: str, caption: str) -> gr.LinePlot:
     return gr.LinePlot(
         x="Step",
         y=value.capitalize(),
         color="Measured on",
         color_map={"training pairs": theme.TRAIN_COLOUR, "held-out pairs": theme.HELD_OUT_COLOUR},
         title=title,
+        caption=caption,
         x_title="Step",
         y_title=value.capitalize(),
         height=240,

@@ -60,8 +60,8 @@ def try_tab(studio: Studio) -> TryTab:
             )
         prompt = gr.Textbox(label="Prompt", lines=2, max_lines=8, placeholder="What a person asks …")
         with gr.Row():
-            first = gr.Textbox(label="Answer 1", lines=6, max_lines=16)
-            second = gr.Textbox(label="Answer 2", lines=6, max_lines=16)
+            first = gr.Textbox(label="Answer 1", lines=6, max_lines=16, min_width=280)
+            second = gr.Textbox(label="Answer 2", lines=6, max_lines=16, min_width=280)
         score = gr.Button("Compare the two answers", variant="primary", elem_classes="rm-act")
         result = gr.HTML()
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from support import CHROMIUM_FLAGS, chromium, needed
 
+from rm_studio.training import runs
 from rm_studio.workspace import Workspace
 
 
@@ -55,6 +56,16 @@ class RunningApp:
 def studio(argilla: Workspace) -> Iterator[RunningApp]:
     app = RunningApp(argilla)
     yield app
+    app.end()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    """``rm-studio demo`` on an empty workspace, as a new user starts it; its first run is ended with it."""
+    app = RunningApp(Workspace(tmp_path_factory.mktemp("demo-home")), "demo")
+    yield app
+    for run in runs.active(app.workspace):
+        run.end()
     app.end()
 
 
