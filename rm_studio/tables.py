@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
+import huggingface_hub
 import pandas as pd
 import pyarrow.parquet as pq
 from charset_normalizer import from_bytes
@@ -19,6 +21,7 @@ from rm_studio.errors import DataError, HubError
 
 MAX_FILE_BYTES = 200 * 1024**2
 MAX_ROWS = 200_000
+HUB_LIMIT_S = 5.0
 FILE_TYPES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 NOT_TEXT = "_not_text"  # names the columns of a row whose cell was no text before it was stored
 DATASET_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -81,6 +84,14 @@ def read_hub(source: DataSource, token: str | None = None) -> Table:
     """
     if not DATASET_NAME.fullmatch(source.name):
         raise HubError(f"“{source.name}” is not the name of a dataset on the Hub. It looks like owner/name.")
+    unreachable = HubError(
+        f"“{source.name}” could not be loaded: the Hugging Face Hub could not be reached. Check your Internet "
+        "connection and try again. Without one, upload a file or use the sample."
+    )
+    try:  # asked first, because datasets itself tries again for half a minute
+        httpx.head(huggingface_hub.constants.ENDPOINT, timeout=HUB_LIMIT_S)
+    except httpx.HTTPError as error:
+        raise unreachable from error
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
@@ -99,12 +110,14 @@ def read_hub(source: DataSource, token: str | None = None) -> Table:
             f"There is no dataset “{source.name}” on the Hub, or it is private. Check the spelling; for a private "
             "one, paste a token that may read it."
         ) from error
+    except ConnectionError as error:
+        raise unreachable from error
     except ValueError as error:  # datasets names the configurations and splits that there are
-        raise HubError(f"“{source.name}” cannot be read so: {_first_line(error)}") from error
-    except Exception as error:  # datasets, huggingface_hub and httpx each have their own for "no network"
+        raise HubError(f"“{source.name}” cannot be read so: {_first_line(error)}.") from error
+    except Exception as error:
         raise HubError(
-            f"“{source.name}” could not be loaded: the Hugging Face Hub could not be reached. Check your Internet "
-            "connection and try again. Without one, upload a file or use the sample."
+            f"“{source.name}” was found, but its files could not be read ({type(error).__name__}). Download them from "
+            "its page and load them as a file."
         ) from error
     return _finish(_from_rows(rows), [], source.name)
 

@@ -54,22 +54,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"}, body)
 
     def api(self, folder: Path, rest: str, repo: str, body: bool) -> None:
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
-        entries = [
-            {
-                "type": "file",
-                "path": file.relative_to(folder).as_posix(),
-                "size": file.stat().st_size,
-                "oid": digest(file),
-            }
-            for file in files
-        ]
         if rest.startswith("tree/"):
-            answer: object = entries
+            below = folder / rest.removeprefix("tree/").partition("/")[2]
+            answer: object = [entry(path, folder) for path in sorted(below.iterdir())] if below.is_dir() else []
         elif rest.startswith("paths-info/"):
-            answer = entries
+            answer = [entry(path, folder) for path in sorted(folder.rglob("*"))]
         else:
-            siblings = [{"rfilename": entry["path"]} for entry in entries]
+            files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+            siblings = [{"rfilename": entry(path, folder)["path"]} for path in files]
             answer = {"id": repo, "sha": COMMIT, "siblings": siblings, "private": False, "tags": [], "downloads": 0}
         self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"}, body)
 
@@ -87,6 +79,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if body:
             self.wfile.write(content)
+
+
+def entry(path: Path, folder: Path) -> dict[str, object]:
+    """A file or folder as the Hub lists it."""
+    name = path.relative_to(folder).as_posix()
+    if path.is_dir():
+        return {"type": "directory", "path": name, "oid": COMMIT, "size": 0}
+    return {"type": "file", "path": name, "oid": digest(path), "size": path.stat().st_size}
 
 
 def digest(file: Path) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from fake_hub import serving
 
 from rm_studio import tables
 from rm_studio.config import DataSource
@@ -176,3 +177,30 @@ def test_the_sample_has_prompts_of_seven_kinds_with_four_different_answers() -> 
     assert frame["prompt"].is_unique
     for row in frame.to_dict("records"):
         assert len({row[name] for name in ("helpful", "thin", "wrong", "poor")}) == 4
+
+
+def hub_dataset(folder: Path) -> Path:
+    (folder / "data").mkdir(parents=True)
+    frame = pd.DataFrame({"prompt": ["p", "q"], "response-1": ["a", "b"], "response-2": ["x", "y"]})
+    frame.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    return folder
+
+
+def use_hub(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+    monkeypatch.setattr("huggingface_hub.hf_file_system.constants.ENDPOINT", url)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", url)
+
+
+def test_a_dataset_of_the_hub_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving({"datasets/team/answers": hub_dataset(tmp_path / "repo")}) as hub:
+        use_hub(monkeypatch, hub.url)
+        frame = tables.read_hub(DataSource(kind="hub", name="team/answers")).frame
+        assert frame["response-2"].tolist() == ["x", "y"]
+        with pytest.raises(HubError, match="nosuchsplit"):
+            tables.read_hub(DataSource(kind="hub", name="team/answers", split="nosuchsplit"))
+        with pytest.raises(HubError, match="There is no dataset"):
+            tables.read_hub(DataSource(kind="hub", name="team/missing"))

@@ -38,7 +38,10 @@ class Credentials(Frozen):
 
 
 class ServerStatus(Frozen):
-    """What is known of the server: ``stopped``, ``preparing``, ``starting``, ``running`` or ``failed``."""
+    """What is known of the server: ``stopped``, ``preparing``, ``starting``, ``running`` or ``failed``.
+
+    While its environment is prepared, the process is the app that prepares it; from ``starting`` on, the server.
+    """
 
     state: str = "stopped"
     message: str = "The annotation server is not running."
@@ -92,13 +95,14 @@ def stop(workspace: Workspace) -> bool:
     found = status(workspace)
     if processes.find(found.process_id) is None:
         return False
-    if found.state == "running":  # in the other states the pid is that of the app that prepares it
-        processes.end(found.process_id)
+    if found.state == "preparing":
+        return False
+    processes.end(found.process_id)
     write_json(
         _folder(workspace) / "status.json",
         ServerStatus(message="The annotation server was stopped.").model_dump(),
     )
-    return found.state == "running"
+    return True
 
 
 def log_tail(workspace: Workspace, lines: int = 50) -> str:
@@ -114,19 +118,22 @@ def _folder(workspace: Workspace) -> Path:
 def _start(
     workspace: Workspace, folder: Path, owner: Credentials | None, on_progress: Callable[[str], None]
 ) -> Credentials:
-    ourselves = processes.own_identity()
+    file = folder / "status.json"
 
-    def say(state: str, message: str) -> None:
+    def say(state: str, message: str, process_id: processes.ProcessId, api_url: str = "") -> None:
         on_progress(message)
-        preparing = ServerStatus(state=state, message=message, pid=ourselves.pid, started=ourselves.started)
-        write_json(folder / "status.json", preparing.model_dump())
+        known = ServerStatus(
+            state=state, message=message, api_url=api_url, pid=process_id.pid, started=process_id.started
+        )
+        write_json(file, known.model_dump())
 
-    python = environment.ensure(folder, lambda message: say("preparing", message))
-    say("starting", "Starting the annotation server …")
-    port = _free_port(_port_of(owner) or PREFERRED_PORT)
-    owner = _write_credentials(folder, owner, f"http://127.0.0.1:{port}")
+    ourselves = processes.own_identity()
+    python = environment.ensure(folder, lambda message: say("preparing", message, ourselves))
+    owner = _write_credentials(folder, owner, _free_port(_port_of(owner) or PREFERRED_PORT))
     program = Path(__file__).with_name("server_main.py")
-    process_id = processes.spawn([str(python), str(program), str(folder), str(port)], folder / "server.log")
+    command = [str(python), str(program), str(folder), str(_port_of(owner))]
+    process_id = processes.spawn(command, folder / "server.log")
+    say("starting", "Starting the annotation server …", process_id)
 
     deadline = time.monotonic() + START_LIMIT_S
     while not _answers(owner.api_url):
@@ -136,18 +143,12 @@ def _start(
             processes.end(process_id)
             raise ServerError(f"The annotation server did not answer within {START_LIMIT_S:.0f} s. Press “Try again”.")
         time.sleep(0.2)
-    running = ServerStatus(
-        state="running",
-        message="The annotation server is running.",
-        api_url=owner.api_url,
-        pid=process_id.pid,
-        started=process_id.started,
-    )
-    write_json(folder / "status.json", running.model_dump())
+    say("running", "The annotation server is running.", process_id, owner.api_url)
     return owner
 
 
-def _write_credentials(folder: Path, owner: Credentials | None, api_url: str) -> Credentials:
+def _write_credentials(folder: Path, owner: Credentials | None, port: int) -> Credentials:
+    api_url = f"http://127.0.0.1:{port}"
     if owner is None:
         owner = Credentials(
             api_url=api_url,

@@ -1,6 +1,8 @@
 """The page: the project bar, the five tabs, the one timer that keeps them fresh, and serving it all."""
 
 import os
+import signal
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -17,7 +19,7 @@ from rm_studio.ui import projects
 from rm_studio.ui.annotate import Counts, annotate_tab, start_quietly
 from rm_studio.ui.data import data_tab
 from rm_studio.ui.question import question_tab
-from rm_studio.ui.session import Session, Studio, friendly, tokens
+from rm_studio.ui.session import Session, Studio, Tokens, friendly, tokens
 from rm_studio.ui.theme import theme
 from rm_studio.ui.train import train_tab
 from rm_studio.ui.try_model import try_tab
@@ -32,10 +34,10 @@ def build_app(workspace: Workspace) -> gr.Blocks:
     """The app on one workspace, not yet served."""
     counts = Counts(workspace)
     app: gr.Blocks
-    with gr.Blocks(title="RM Studio", analytics_enabled=False, fill_width=False) as app:
+    with gr.Blocks(title="RM Studio", analytics_enabled=False, delete_cache=(3600, 3600)) as app:
         session = gr.State(None)  # set when the page has loaded; that it changes draws the page
         remembered = gr.BrowserState(None, storage_key="rm-studio-project", secret="rm-studio")
-        tokens_now = [gr.State(None) for _ in range(4)]
+        tokens_now = [gr.State(None) for _ in Tokens._fields]
         counts_token = gr.State(None)
         bar = projects.project_bar(workspace, session)
         with gr.Tabs(selected="data", visible=False, elem_classes="rm-tabs") as tabs:
@@ -53,7 +55,7 @@ def build_app(workspace: Workspace) -> gr.Blocks:
 
         def poll(session: Session | None) -> list[Any]:
             if session is None:
-                return [gr.skip()] * 5
+                return [gr.skip()] * (len(Tokens._fields) + 1)
             project = studio.project(session)
             return [*tokens(workspace, project), counts.of(project)]
 
@@ -97,6 +99,7 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int | None = None
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.root / "uploads")
     was_running = server.status(workspace).state == "running"
     app = build_app(workspace)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that being ended tidies up too
     # Gradio serves files from the folder it is started in: an empty one holds none.
     here = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="rm-studio-") as nothing:

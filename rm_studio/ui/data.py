@@ -179,7 +179,7 @@ def data_tab(studio: Studio) -> DataTab:
         saved_view,
         api_visibility="private",
     )
-    studio.session.change(show_table, studio.session, table_view, show_progress="hidden", api_visibility="private")
+    studio.table_token.change(show_table, studio.session, table_view, show_progress="hidden", api_visibility="private")
     studio.data_token.change(show_saved, studio.session, saved_view, show_progress="hidden", api_visibility="private")
     return DataTab(onward)
 

@@ -28,6 +28,7 @@ class Session(Frozen):
 class Tokens(NamedTuple):
     """Changes when a group of files does: comparing them costs a few ``stat`` calls, reading the files much more."""
 
+    table: tuple[Any, ...]
     data: tuple[Any, ...]
     feedback: tuple[Any, ...]
     runs: tuple[Any, ...]
@@ -40,6 +41,7 @@ class Studio(NamedTuple):
     workspace: Workspace
     session: gr.State
     tabs: gr.Tabs
+    table_token: gr.State
     data_token: gr.State
     feedback_token: gr.State
     runs_token: gr.State
@@ -78,7 +80,7 @@ def tokens(workspace: Workspace, project: Project | None) -> Tokens:
     """The tokens of the open project and the annotation server as the files are now."""
     server = (stamp(workspace.argilla_folder / "status.json"),)
     if project is None:
-        return Tokens((), (), (), server)
+        return Tokens((), (), (), (), server)
     run_files = tuple(
         (run.name, stamp(run / "status.json"), stamp(run / "metrics.jsonl"))
         for run in sorted(project.runs.iterdir() if project.runs.is_dir() else [])
@@ -86,6 +88,7 @@ def tokens(workspace: Workspace, project: Project | None) -> Tokens:
     job_states = (stamp(publish_job(project)), jobs.read(publish_job(project)).state)
     pull_states = (stamp(pull_job(project)), jobs.read(pull_job(project)).state)
     return Tokens(
+        table=(project.slug, stamp(project.table)),
         data=(project.slug, stamp(project.file), stamp(project.comparisons), job_states),
         feedback=(
             project.slug,

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from support import CHROMIUM_FLAGS, chromium, needed
 
+from rm_studio.embedded import server
 from rm_studio.training import runs
 from rm_studio.workspace import Workspace
 
@@ -67,6 +68,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     for run in runs.active(app.workspace):
         run.end()
     app.end()
+    assert server.status(app.workspace).state == "stopped", "the app ends the server that it started"
 
 
 @pytest.fixture(scope="session")
