@@ -156,4 +156,5 @@ def parse_settings(model: type[BaseModel], values: dict[str, Any]) -> Any:
             known = ", ".join(model.model_fields)
             raise StudioError(f"There is no setting called “{name}”. The settings are: {known}.") from error
         label = model.model_fields[name].title or name
-        raise StudioError(f"{label}: {first['msg']}. Got: {first['input']!r}.") from error
+        got = "nothing" if first["input"] is None else repr(first["input"])
+        raise StudioError(f"{label}: {first['msg']}. It was: {got}.") from error

@@ -165,14 +165,15 @@ def data_tab(studio: Studio) -> DataTab:
         show_progress="hidden",
         api_visibility="private",
     )
-    file.upload(load_file, [studio.session, file], table_view, api_visibility="private")
+    file.upload(load_file, [studio.session, file], table_view, show_progress_on=about, api_visibility="private")
     load_hub.click(
         load_dataset,
         [studio.session, name, config, split, token],
         [*table_view, token],
+        show_progress_on=about,
         api_visibility="private",
     )
-    load_sample.click(load_the_sample, studio.session, table_view, api_visibility="private")
+    load_sample.click(load_the_sample, studio.session, table_view, show_progress_on=about, api_visibility="private")
     save.click(
         save_mapping,
         [studio.session, prompt, answers, row_id, category],

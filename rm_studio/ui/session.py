@@ -1,9 +1,10 @@
 """What one browser tab is looking at, and the cheap tokens that say when to draw again."""
 
 import functools
+import html
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec
 
 import gradio as gr
 
@@ -15,7 +16,6 @@ from rm_studio.workspace import Project, Workspace, stamp
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Session(Frozen):
@@ -102,25 +102,23 @@ def tokens(workspace: Workspace, project: Project | None) -> Tokens:
     )
 
 
-def friendly(handler: Callable[P, T]) -> Callable[P, T]:
-    """Show a StudioError as the sentence it is; anything else goes to the log and is called unexpected."""
+def friendly(handler: Callable[P, Any]) -> Callable[P, Any]:
+    """Show a StudioError as the sentence it is; anything else goes to the log and is called unexpected.
+
+    The page stays as it was: Gradio would cover every output of a handler that raises.
+    """
 
     @functools.wraps(handler)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
         try:
             return handler(*args, **kwargs)
-        except gr.Error:
-            raise
         except StudioError as error:
             log.info("%s", error, exc_info=error)
-            raise gr.Error(str(error), title="That did not work", duration=12, print_exception=False) from error
-        except Exception as error:
+            message = str(error)
+        except Exception:
             log.exception("unexpected error in %s", handler.__name__)
-            raise gr.Error(
-                "Something unexpected happened. Nothing saved is lost; try again, or look in the log for details.",
-                title="That did not work",
-                duration=12,
-                print_exception=False,
-            ) from error
+            message = "Something unexpected happened. Nothing saved is lost; try again, or look in the log for details."
+        gr.Warning(html.escape(message, quote=False), title="That did not work", duration=12)
+        return gr.skip()
 
     return wrapped

@@ -88,6 +88,12 @@ def theme() -> Base:
         button_secondary_background_fill_dark="*neutral_800",
         button_secondary_border_color="*neutral_300",
         button_secondary_border_color_dark="*neutral_700",
+        button_cancel_background_fill="#a32a2a",
+        button_cancel_background_fill_hover="#8a2020",
+        button_cancel_background_fill_dark="#a33c3c",
+        button_cancel_background_fill_hover_dark="#b84a4a",
+        button_cancel_text_color="white",
+        button_cancel_text_color_dark="white",
         button_border_width="1px",
         button_large_text_weight="600",
     )
