@@ -2,9 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +24,6 @@ app.add_typer(argilla_app, name="argilla")
 Host = Annotated[str, typer.Option(help="The address to listen on. Others can only reach one that is not 127.0.0.1.")]
 Port = Annotated[int | None, typer.Option(help="The port; by default the first free one from 7860.")]
 OpenBrowser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")]
-T = TypeVar("T")
 
 
 def main() -> None:
@@ -116,6 +114,7 @@ def score(
     """Add a `score` to each (prompt, response) row."""
     from rm_studio import scoring, tables
 
+    _check_output(out)
     frame = _with_columns(tables.read_file(file).frame, ["prompt", "response"])
     result = scoring.load_reward_model(model).score(frame["prompt"].tolist(), frame["response"].tolist())
     frame = frame.drop(columns=tables.NOT_TEXT).assign(score=result.values)
@@ -197,12 +196,25 @@ def _with_columns(frame: Any, columns: list[str]) -> Any:
     return whole
 
 
-def _write(frame: Any, out: Path) -> None:
-    writers: dict[str, Callable[[], Any]] = {
-        ".parquet": lambda: frame.to_parquet(out, index=False),
-        ".jsonl": lambda: frame.to_json(out, orient="records", lines=True, force_ascii=False),
-        ".csv": lambda: frame.to_csv(out, index=False),
-    }
-    if out.suffix.lower() not in writers:
+def _check_output(out: Path) -> None:
+    """Before the work begins: can its result be written?"""
+    if out.suffix.lower() not in (".parquet", ".jsonl", ".csv"):
         raise DataError("The output’s name must end in .parquet, .jsonl or .csv.")
-    writers[out.suffix.lower()]()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"The output cannot be written there ({error.strerror}). Name another folder.") from error
+
+
+def _write(frame: Any, out: Path) -> None:
+    if out.suffix.lower() == ".parquet":
+        frame.to_parquet(out, index=False)
+    elif out.suffix.lower() == ".jsonl":
+        frame.to_json(out, orient="records", lines=True, force_ascii=False)
+    else:
+        frame.map(_harmless).to_csv(out, index=False)
+
+
+def _harmless(cell: Any) -> Any:
+    """A text that a spreadsheet would run as a formula, made one that it shows."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

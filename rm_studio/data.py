@@ -138,7 +138,9 @@ def build_comparisons(frame: pd.DataFrame, mapping: ColumnMapping, seed: int) ->
             if reason:
                 ledger.drop(reason, row, prompt)
                 continue
-            responses = [cell[first], cell[second]]
+            # In an order that depends on nothing but the texts: feedback keeps its meaning when columns change places.
+            (one, source), (other, other_source) = sorted([(cell[first], first), (cell[second], second)])
+            responses = [one, other]
             comparison_id = content_id(prompt, responses)
             if comparison_id in kept:
                 ledger.drop("the same comparison again", row, prompt)
@@ -150,7 +152,7 @@ def build_comparisons(frame: pd.DataFrame, mapping: ColumnMapping, seed: int) ->
                 "id": comparison_id,
                 "prompt": prompt,
                 "responses": responses,
-                "sources": [first, second],
+                "sources": [source, other_source],
                 "category": category if isinstance(category, str) else None,
                 "row": own_id if isinstance(own_id, str) else str(row),
                 "order": shown_order(comparison_id, len(responses), seed),

@@ -130,9 +130,11 @@ def _spans(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[tuple[int, i
 
 def _without_start(tokenizer: "PreTrainedTokenizerBase", text: str, n_tokens: int) -> str:
     spans = _spans(tokenizer, text)
-    return text[spans[n_tokens][0] :] if n_tokens < len(spans) else ""
+    cut = text[spans[n_tokens][0] :] if n_tokens < len(spans) else ""
+    return cut if len(cut) < len(text) else text[1:]  # several tokens may stand for one character
 
 
 def _without_end(tokenizer: "PreTrainedTokenizerBase", text: str, n_tokens: int) -> str:
     spans = _spans(tokenizer, text)
-    return text[: spans[-n_tokens - 1][1]] if n_tokens < len(spans) else ""
+    cut = text[: spans[-n_tokens - 1][1]] if n_tokens < len(spans) else ""
+    return cut if len(cut) < len(text) else text[:-1]

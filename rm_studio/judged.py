@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from rm_studio.config import ColumnMapping, DataSource
-from rm_studio.data import build_comparisons
+from rm_studio.data import build_comparisons, content_id
 from rm_studio.errors import DataError
 from rm_studio.preferences import FEEDBACK_COLUMNS, Pairs, make_pairs
 from rm_studio.tables import NOT_TEXT
@@ -50,25 +50,26 @@ def read(frame: pd.DataFrame, seed: int = 42) -> Judged:
     prompt = "instruction" if "instruction" in columns else "prompt"
     if {"prompt", "chosen", "rejected"} <= columns:
         mapping = ColumnMapping(prompt="prompt", answers=("chosen", "rejected"), category=_category(columns))
-        votes = [[Vote("the file", "submitted", 1)]] * len(frame)
-    elif {prompt, "response-1", "response-2"} <= columns and columns & {
-        "choose-best",
-        "choose-best.responses",
-    }:
+    elif {prompt, "response-1", "response-2"} <= columns and columns & {"choose-best", "choose-best.responses"}:
         mapping = ColumnMapping(prompt=prompt, answers=("response-1", "response-2"), category=_category(columns))
-        votes = [_votes(row) for row in rows(frame)]
     else:
         have = ", ".join(column for column in frame.columns if column != NOT_TEXT)
         raise DataError(f"This table carries no judgements that are known here. It needs {SHAPES}. It has: {have}.")
+    named = mapping.answers[0] == "chosen"  # which place won on the screen is then not known
 
     comparisons, ledger = build_comparisons(frame, mapping, seed)
+    responses = dict(zip(comparisons["id"], comparisons["responses"], strict=True))
     given: list[list[Any]] = []
-    for comparison_id, row in zip(comparisons["id"], comparisons["row"], strict=True):
-        for vote in votes[int(row) - 1]:
-            ranks = [1, 2] if vote.value == 1 else [2, 1] if vote.value == 2 else []
-            # Which place won on the screen is not known of a file that names chosen and rejected.
-            place = None if mapping.answers[0] == "chosen" else vote.value
-            given.append([comparison_id, vote.annotator, vote.status, ranks, None, place, None])
+    for row in rows(frame):  # a comparison that comes again is judged again
+        answers = [row[column] if isinstance(row[column], str) else "" for column in mapping.answers]
+        question = row[mapping.prompt] if isinstance(row[mapping.prompt], str) else ""
+        comparison_id = content_id(question, answers)
+        if comparison_id not in responses:
+            continue
+        for vote in [Vote("the file", "submitted", 1)] if named else _votes(row):
+            best = answers[vote.value - 1] if vote.value else None
+            ranks = [1 if text == best else 2 for text in responses[comparison_id]] if best is not None else []
+            given.append([comparison_id, vote.annotator, vote.status, ranks, None, None if named else vote.value, None])
     feedback = pd.DataFrame(given, columns=FEEDBACK_COLUMNS)
     if feedback.empty or not (feedback["status"] == "submitted").any():
         raise DataError("The table has the right columns, but nobody’s choice in them: “choose-best” is empty.")

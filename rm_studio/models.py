@@ -99,6 +99,8 @@ def load(name: str, for_training: bool) -> Loaded:
             "BERT, RoBERTa or Qwen."
         ) from error
     except Exception as error:
+        if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
+            raise
         raise ModelError(f"“{short}” could not be opened: its files are incomplete or damaged.") from error
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id

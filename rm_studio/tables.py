@@ -190,6 +190,7 @@ def _read_csv(text: str, name: str) -> tuple[pd.DataFrame, list[str]]:
             na_values=[""],
             nrows=MAX_ROWS + 1,
             on_bad_lines="error",
+            index_col=False,  # a comma at the end of each line must not shift the columns
         )
     except (pd.errors.ParserError, ValueError) as error:
         raise DataError(
@@ -200,7 +201,7 @@ def _read_csv(text: str, name: str) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _json_lines(text: str, name: str) -> Iterator[Any]:
-    lines = (line for line in text.splitlines() if line.strip())
+    lines = (line for line in text.split("\n") if line.strip())  # splitlines would cut within strings
     for number, line in enumerate(itertools.islice(lines, MAX_ROWS + 1), start=1):
         try:
             yield json.loads(line)

@@ -9,9 +9,10 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
@@ -43,10 +44,22 @@ def atomic(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
+        _replace(Path(temporary), path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename over ``target``; on Windows that is refused for the moment in which somebody reads it."""
+    for attempt in range(20):
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if attempt == 19:
+                raise
+            time.sleep(0.05)
 
 
 def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
@@ -212,9 +225,13 @@ class Workspace:
         return self.root / "argilla"
 
     def projects(self) -> list[Project]:
-        """All projects, the newest first."""
-        found = [Project(file.parent) for file in self.projects_folder.glob("*/project.json")]
-        return sorted(found, key=lambda project: (read_json(project.file) or {}).get("created_at", ""), reverse=True)
+        """All projects that can be read, the newest first; one made by a newer version waits for that version."""
+        found: list[tuple[str, Project]] = []
+        for file in self.projects_folder.glob("*/project.json"):
+            project = Project(file.parent)
+            with suppress(WorkspaceError):
+                found.append((project.info.created_at, project))
+        return [project for _, project in sorted(found, key=lambda item: item[0], reverse=True)]
 
     def project(self, slug: str) -> Project:
         """The project with this slug.
@@ -247,7 +264,7 @@ class Workspace:
     def rename(self, project: Project, name: str) -> None:
         """Give the project another name; its folder, and so anything that runs in it, stays where it is."""
         if name.strip() != project.info.name:
-            project.update(name=self._free_name(name))
+            project.update(name=self._free_name(name, project))
 
     def delete(self, project: Project) -> None:
         """Remove the project and all its files. It goes aside first, so that a half-deleted one is never listed."""
@@ -258,13 +275,14 @@ class Workspace:
             raise WorkspaceError("The project is in use and could not be deleted. Stop its runs first.") from error
         shutil.rmtree(aside, ignore_errors=True)
 
-    def _free_name(self, name: str) -> str:
+    def _free_name(self, name: str, mine: Project | None = None) -> str:
         name = " ".join(name.split())
         if not name:
             raise WorkspaceError("Give the project a name.")
         if len(name) > 80:
             raise WorkspaceError("That name is too long: 80 characters at most.")
-        if name.casefold() in {project.info.name.casefold() for project in self.projects()}:
+        others = [project for project in self.projects() if mine is None or project.slug != mine.slug]
+        if name.casefold() in {project.info.name.casefold() for project in others}:
             raise WorkspaceError(f"There is already a project called “{name}”. Choose another name.")
         return name
 

@@ -137,10 +137,10 @@ def test_a_dataset_left_as_a_draft_is_cleared_and_made_again(connection: Connect
 
 
 def test_a_name_that_another_dataset_has_is_not_written_into(connection: Connection, project: Project) -> None:
-    publish(connection, project)
+    first = publish(connection, project)
     project.update(argilla=None)
-    with pytest.raises(AnnotationError, match="already a dataset called"):
-        publish(connection, project)
+    second = publish(connection, project)
+    assert (first.name, second.name) == (project.slug, f"{project.slug}-2")
 
 
 def test_a_dataset_that_was_deleted_is_an_error_never_a_short_result(connection: Connection, project: Project) -> None:

@@ -55,6 +55,21 @@ def test_score_adds_a_score_to_each_row(trained: Path) -> None:
     assert scored["score"][0] > scored["score"][1]
 
 
+def test_a_csv_holds_no_formula_that_a_spreadsheet_would_run(trained: Path) -> None:
+    (trained / "f.csv").write_text('prompt,response\np,"=HYPERLINK(""http://x"")"\n')
+    assert (
+        rm_studio("score", trained / "run" / "model", trained / "f.csv", "--out", trained / "new" / "o.csv").returncode
+        == 0
+    )
+    assert pd.read_csv(trained / "new" / "o.csv")["response"][0].startswith("'=")
+
+
+def test_an_output_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("prompt,response\np,a\n")
+    result = rm_studio("score", "no-model", tmp_path / "in.csv", "--out", tmp_path / "o.txt")
+    assert result.returncode == 1 and "must end in" in result.stderr
+
+
 def test_evaluate_writes_the_report(trained: Path) -> None:
     result = rm_studio("evaluate", trained / "run" / "model", trained / "pairs.jsonl", "--out", trained / "report.json")
     assert result.returncode == 0, result.stderr

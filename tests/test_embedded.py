@@ -25,6 +25,7 @@ def test_credentials_are_generated_private_and_in_no_command_line(argilla: Works
     assert owner is not None and len(owner.password) >= 12
     file = argilla.argilla_folder / "credentials.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(argilla.argilla_folder.stat().st_mode) == 0o700
     command = " ".join(psutil.Process(server.status(argilla).pid).cmdline())
     log = server.log_tail(argilla, lines=10_000)
     for secret in (owner.password, owner.api_key, owner.secret_key):

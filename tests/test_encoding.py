@@ -79,6 +79,12 @@ def test_an_answer_that_does_not_fit_by_itself_loses_its_end_and_says_so(bert: m
     assert "first" in bert.tokenizer.decode(encoded.ids[0])
 
 
+@pytest.mark.parametrize(("prompt", "answer"), [("🧿" * 60, "fine"), ("short", "🧿" * 60)])
+def test_characters_of_several_tokens_are_cut_too(decoder: models.Loaded, prompt: str, answer: str) -> None:
+    encoded = encode(decoder.tokenizer, TextFormat(style="plain", max_length=21), [prompt], [answer])
+    assert len(encoded.ids[0]) <= 21
+
+
 def test_no_room_at_all_is_an_error_not_a_loop(bert: models.Loaded) -> None:
     with pytest.raises(ModelError, match="no room"):
         encode(bert.tokenizer, TextFormat(style="pair", max_length=2), ["a"], ["b"])

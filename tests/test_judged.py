@@ -30,6 +30,13 @@ def test_choose_best_as_a_number(values: list[object]) -> None:
     assert pairs["chosen"].tolist() == ["a", "y"]
 
 
+def test_a_comparison_judged_several_times_is_voted_on_whichever_way_round_it_stood() -> None:
+    rows = {"prompt": ["p"] * 3, "chosen": ["a", "b", "b"], "rejected": ["b", "a", "a"]}
+    pairs, _ = judged.pairs_of(table(**rows))
+    assert pairs[["chosen", "n_annotators"]].values.tolist() == [["b", 3]]
+    assert pairs["p_chosen"][0] == pytest.approx(2 / 3)
+
+
 def test_choose_best_as_argilla_1_exports_it_with_several_annotators() -> None:
     votes = [
         {"user_id": "u1", "value": 2, "status": "submitted"},

@@ -1,6 +1,7 @@
 """Reading rows: what people really bring, and what is wrong with it (FAULTS, data)."""
 
 import json
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -57,6 +58,18 @@ def test_commas_quotes_and_newlines_within_cells_survive(tmp_path: Path) -> None
 def test_words_that_mean_nothing_to_pandas_stay_words(tmp_path: Path) -> None:
     frame = tables.read_file(write(tmp_path, "x.csv", "prompt,a,b\nNone,NA,\n")).frame
     assert frame.loc[0, ["prompt", "a", "b"]].tolist() == ["None", "NA", None]
+
+
+def test_a_comma_at_the_end_of_each_line_shifts_nothing(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)
+        frame = tables.read_file(write(tmp_path, "x.csv", "prompt,a,b\nq1,x1,y1,\nq2,x2,y2,\n")).frame
+    assert frame["prompt"].tolist() == ["q1", "q2"]
+
+
+def test_line_separators_within_a_string_are_text(tmp_path: Path) -> None:
+    row = json.dumps({"prompt": "a\u2028b\u0085c", "a": "x", "b": "y"}, ensure_ascii=False)
+    assert tables.read_file(write(tmp_path, "x.jsonl", row)).frame["prompt"][0] == "a\u2028b\u0085c"
 
 
 def test_a_ragged_csv_names_the_line(tmp_path: Path) -> None:

@@ -82,3 +82,11 @@ def test_a_newer_project_file_is_reported_not_overwritten(workspace: Workspace) 
     with pytest.raises(WorkspaceError, match="newer version"):
         project.update(seed=1)
     assert read_json(project.file) == content
+    assert workspace.projects() == []
+    assert workspace.create("y").slug == "y"  # the others go on
+
+
+def test_a_project_may_change_the_case_of_its_own_name(workspace: Workspace) -> None:
+    project = workspace.create("good")
+    workspace.rename(project, "GOOD")
+    assert project.info.name == "GOOD"

@@ -50,7 +50,7 @@ def publish(
     Each record carries the comparison's content hash as its id, so that publishing again changes nothing.
 
     Raises:
-        AnnotationError: the name is taken by another dataset, or the server refused.
+        AnnotationError: the server refused.
     """
     info = project.info
     reference = info.argilla
@@ -59,13 +59,8 @@ def publish(
         connection.workspace,
     )
     if reference is None or not known:
-        name = project.slug
         with translated():
-            if _find(connection, name) is not None:
-                raise AnnotationError(
-                    f"There is already a dataset called “{name}” in Argilla that this project did not make. Rename the "
-                    "project, or delete that dataset in Argilla, and publish again."
-                )
+            name = _free_name(connection, project.slug)
         reference = ArgillaDataset(
             server=connection.server,
             workspace=connection.workspace,
@@ -134,7 +129,7 @@ def pull(
     seen: set[str] = set()
     with translated():
         dataset_id = _required(connection, reference)
-        names = {str(user.id): user.username for user in connection.client.users}
+        names = _names(connection)
         total = connection.client.api.datasets.get_progress(dataset_id).total
         for record in _records(connection, dataset_id):
             seen.add(record["id"])
@@ -186,19 +181,34 @@ def _create(connection: Connection, name: str, question: Question) -> UUID:
     return cast(UUID, dataset.create().id)
 
 
-def _workspace_id(connection: Connection) -> UUID:
-    ids = {found.name: found.id for found in connection.client.workspaces}
-    return cast(UUID, ids[connection.workspace])
+def _names(connection: Connection) -> dict[str, str]:
+    """User names by id; only an owner may list them, anybody else knows their own."""
+    answer = connection.http.get("/api/v1/users")
+    if answer.status_code == 403:
+        return {str(connection.client.me.id): connection.client.me.username}
+    answer.raise_for_status()
+    return {user["id"]: user["username"] for user in answer.json()["items"]}
 
 
-def _find(connection: Connection, name: str) -> Any:
+def _find(connection: Connection, name: str, workspace: str) -> Any:
     """The model of the dataset of this name, or None."""
-    return connection.client.api.datasets.get_by_name_and_workspace_id(name, _workspace_id(connection))
+    ids = {found.name: found.id for found in connection.client.workspaces}
+    if workspace not in ids:
+        return None
+    return connection.client.api.datasets.get_by_name_and_workspace_id(name, ids[workspace])
+
+
+def _free_name(connection: Connection, slug: str) -> str:
+    """``slug``, or with the first number that no dataset of the workspace has."""
+    name, number = slug, 2
+    while _find(connection, name, connection.workspace) is not None:
+        name, number = f"{slug}-{number}", number + 1
+    return name
 
 
 def _finished(connection: Connection, name: str) -> UUID | None:
     """The id of the dataset if it is there and whole; one left as a draft by a broken call is cleared away."""
-    dataset = _find(connection, name)
+    dataset = _find(connection, name, connection.workspace)
     if dataset is not None and dataset.status == "draft":
         connection.client.api.datasets.delete(dataset.id)
         return None
@@ -208,7 +218,7 @@ def _finished(connection: Connection, name: str) -> UUID | None:
 def _required(connection: Connection, reference: ArgillaDataset) -> UUID:
     if connection.server != reference.server:
         raise AnnotationError("This project was published to another Argilla server. Publish it to this one first.")
-    dataset = _find(connection, reference.name)
+    dataset = _find(connection, reference.name, reference.workspace)
     if dataset is None:
         raise AnnotationError(GONE)
     return cast(UUID, dataset.id)
@@ -249,7 +259,7 @@ def _feedback(record: dict[str, Any], order: list[int], names: dict[str, str]) -
         winner = None if place is None else order[place - 1]
         yield {
             "id": record["external_id"],
-            "annotator": names.get(response["user_id"], "a removed user"),
+            "annotator": names.get(response["user_id"], f"user {response['user_id'][:8]}"),
             "status": response["status"],
             "ranks": [] if winner is None else [1 if index == winner else 2 for index in range(len(order))],
             "strength": None,

@@ -16,6 +16,7 @@ from filelock import FileLock
 from uv import find_uv_bin
 
 from rm_studio.errors import ServerError
+from rm_studio.workspace import atomic
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
@@ -69,7 +70,8 @@ def _keep_offline(environment: Path) -> None:
         text = sheet.read_text(encoding="utf-8")
         cleaned = re.sub(r"@import url\(https?:[^)]*\);?", "", text)
         if cleaned != text:
-            sheet.write_text(cleaned, encoding="utf-8")
+            with atomic(sheet) as file:  # a new file: the old one may be shared with uv’s cache
+                file.write(cleaned.encode())
 
 
 def _uv(*arguments: str) -> None:

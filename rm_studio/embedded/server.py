@@ -79,14 +79,17 @@ def start(workspace: Workspace, on_progress: Callable[[str], None] = lambda mess
     """
     folder = _folder(workspace)
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # the database holds keys
     with FileLock(folder / ".start.lock"):
         owner = credentials(workspace)
         if owner and status(workspace).state == "running" and _answers(owner.api_url):
             return owner
         try:
             return _start(workspace, folder, owner, on_progress)
-        except ServerError as error:
-            write_json(folder / "status.json", ServerStatus(state="failed", message=str(error)).model_dump())
+        except Exception as error:
+            unexpected = f"The annotation server could not be started ({type(error).__name__}). Press “Try again”."
+            message = str(error) if isinstance(error, ServerError) else unexpected
+            write_json(folder / "status.json", ServerStatus(state="failed", message=message).model_dump())
             raise
 
 
@@ -127,6 +130,7 @@ def _start(
         )
         write_json(file, known.model_dump())
 
+    stop(workspace)  # one that lives but does not answer: two must never share the database
     ourselves = processes.own_identity()
     python = environment.ensure(folder, lambda message: say("preparing", message, ourselves))
     owner = _write_credentials(folder, owner, _free_port(_port_of(owner) or PREFERRED_PORT))

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from rm_studio import processes
 from rm_studio.config import Frozen, TrainConfig, parse_settings
 from rm_studio.errors import DataError, TrainingError
 from rm_studio.preferences import split_by_prompt
 from rm_studio.training import metrics
-from rm_studio.workspace import Workspace, read_frame, read_json, write_frame, write_json
+from rm_studio.workspace import Project, Workspace, read_frame, read_json, write_frame, write_json
 
 ACTIVE = ("queued", "preparing", "training", "stopping")
 STATES = {
@@ -123,7 +124,9 @@ class Run:
     def status(self) -> Status:
         """The state now; one that was active and whose process is gone becomes ``interrupted``."""
         content = read_json(self.status_file)
-        found = Status.model_validate(content) if content else Status(state="queued")
+        if content is None:  # prepared, not started
+            return Status(state="queued", message="Waiting to start …")
+        found = Status.model_validate(content)
         if found.is_active and processes.find(found.process_id) is None:
             # The worker may have written its last word between the two looks.
             content = read_json(self.status_file)
@@ -156,6 +159,8 @@ def prepare(folder: Path, config: TrainConfig, pairs: pd.DataFrame) -> Run:
         split_by_prompt(pairs, config.test_share, config.seed)
     except DataError as error:
         raise TrainingError(str(error)) from error
+    if (base := Path(config.base_model).expanduser()).is_dir():  # the worker runs in another folder
+        config = config.model_copy(update={"base_model": str(base.resolve())})
     run = Run(folder)
     write_frame(run.pairs_file, pairs.reset_index(drop=True))
     write_json(run.config_file, config.model_dump())
@@ -177,14 +182,15 @@ def launch(workspace: Workspace, runs_folder: Path, config: TrainConfig, pairs: 
     Raises:
         TrainingError: another run is going on in this workspace, or the pairs are too few.
     """
-    for other in active(workspace):
-        raise TrainingError(
-            f"Another run is still going on (project “{other.folder.parent.parent.name}”). Wait for "
-            "it or stop it: two at "
-            "once would slow each other down."
-        )
-    run = prepare(runs_folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3], config, pairs)
-    start(run)
+    with FileLock(workspace.root / ".launch.lock"):  # two tabs that press Start at once get one run
+        for other in active(workspace):
+            name = Project(other.folder.parent.parent).info.name
+            raise TrainingError(
+                f"Another run is still going on, in the project “{name}”. Wait for it or stop it: two at once would "
+                "slow each other down."
+            )
+        run = prepare(runs_folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3], config, pairs)
+        start(run)
     return run
 
 

@@ -308,7 +308,8 @@ def explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower():
         return "There was not enough memory. Start again with half the batch size, or a shorter maximum length."
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    no_space = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    if no_space or "No space left" in str(error):  # safetensors has an error of its own
         return "The disk is full. Free some space and start again."
     return f"The run failed unexpectedly ({type(error).__name__}). Its log has the details."
 

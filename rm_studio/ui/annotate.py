@@ -32,26 +32,33 @@ class AnnotateTab(NamedTuple):
 
 
 class Counts:
-    """Everybody's progress, asked of Argilla at most every ``REFRESH_S`` seconds however many pages look."""
+    """Everybody's progress, asked of Argilla at most every ``REFRESH_S`` seconds however many pages look.
+
+    Asking happens in the background: a server that is slow to answer must not hold up the page.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._lock = threading.Lock()
         self._connection: annotation.Connection | None = None
         self._connected_to: object = None
-        self._known: dict[ArgillaDataset, tuple[float, annotation.Progress | None]] = {}
+        self._known: dict[tuple[str, ArgillaDataset], annotation.Progress | None] = {}
+        self._asked: dict[tuple[str, ArgillaDataset], float] = {}
 
     def of(self, project: Project | None) -> annotation.Progress | None:
-        """The counts, or None where nothing was published or the server does not answer."""
+        """The counts as last known, or None where nothing was published or the server does not answer."""
         reference = project.info.argilla if project else None
-        if reference is None:
+        if project is None or reference is None:
             return None
+        key = (project.slug, reference)
+        if time.monotonic() - self._asked.get(key, -REFRESH_S) >= REFRESH_S and not self._lock.locked():
+            self._asked[key] = time.monotonic()
+            threading.Thread(target=self._refresh, args=(key,), daemon=True, name="counts").start()
+        return self._known.get(key)
+
+    def _refresh(self, key: tuple[str, ArgillaDataset]) -> None:
         with self._lock:
-            asked, known = self._known.get(reference, (0.0, None))
-            if time.monotonic() - asked > REFRESH_S:
-                known = self._ask(reference)
-                self._known[reference] = (time.monotonic(), known)
-            return known
+            self._known[key] = self._ask(key[1])
 
     def _ask(self, reference: ArgillaDataset) -> annotation.Progress | None:
         state = server.status(self.workspace)
@@ -136,7 +143,6 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
     onward = gr.Button("Next: train →", variant="primary", visible=False, elem_classes="rm-next")
 
     def show_server(session: Session) -> list[Any]:
-        project = studio.project(session)
         login = annotation.login(studio.workspace)
         own = annotation.uses_own_server()
         status = server.status(studio.workspace)
@@ -146,7 +152,7 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
         if running and login and not own:
             told += widgets.facts([("user name", login.username), ("password", login.password)])
             told += widgets.small("Log in there with this name and password: they were made for you, on this machine.")
-        link = _link(login.url, project) if running and login else None
+        link = login.url if running and login else None
         return [
             told,
             gr.update(visible=bool(link), link=link),
@@ -264,10 +270,6 @@ def start_quietly(workspace: Workspace) -> None:
 
 def _loaded(n_pairs: int) -> None:
     gr.Info(f"{n_pairs:,} preference pairs are ready to train on.", duration=5)
-
-
-def _link(url: str, project: Project | None) -> str:
-    return url
 
 
 def _summary(feedback: pd.DataFrame) -> str:

@@ -123,7 +123,7 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int | None = None
 
 def launch_options(workspace: Workspace, host: str, port: int | None) -> dict[str, Any]:
     """What `gr.Blocks.launch` is given: our look, and nothing open that need not be."""
-    hosts = [host, "127.0.0.1", "localhost", "testserver"] if host != "0.0.0.0" else ["*"]
+    hosts = [host, "127.0.0.1", "localhost"] if host != "0.0.0.0" else ["*"]
     return {
         "server_name": host,
         "server_port": port,

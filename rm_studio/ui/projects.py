@@ -30,7 +30,7 @@ def project_bar(workspace: Workspace, session: gr.State) -> ProjectBar:
             rename = gr.Button("Rename", size="sm", min_width=80)
             delete = gr.Button("Delete", size="sm", min_width=80)
     with gr.Column(visible=False, elem_classes="rm-card rm-dialog") as dialog:
-        asking = gr.State("")
+        asking = gr.State(("", ""))  # what is asked, and of which project
         words = gr.HTML()
         name = gr.Textbox(label="Name", max_lines=1, visible=False)
         with gr.Row():
@@ -70,26 +70,27 @@ def project_bar(workspace: Workspace, session: gr.State) -> ProjectBar:
         confirm = {"new": "Create", "rename": "Rename", "delete": "Delete for good"}[what]
         return [
             gr.update(visible=True),
-            what,
+            (what, session.project or ""),
             told,
             gr.update(visible=what != "delete", value=current if what == "rename" else ""),
             gr.update(value=confirm, variant="stop" if what == "delete" else "primary"),
         ]
 
     @friendly
-    def act(session: Session, what: str, name: str) -> list[Any]:
-        project = _open(workspace, session)
+    def act(session: Session, asked: tuple[str, str], name: str) -> list[Any]:
+        what, slug = asked
+        project = _open(workspace, Session(project=slug))
         if what == "new":
             return [
                 Session(project=workspace.create(name).slug),
                 gr.update(visible=False),
-                _choices(workspace),
+                choices(workspace),
             ]
         if project is None:
             raise WorkspaceError("Open a project first.")
         if what == "rename":
             workspace.rename(project, name)
-            return [session, gr.update(visible=False), _choices(workspace, project.slug)]
+            return [session, gr.update(visible=False), choices(workspace, project.slug)]
         for run in runs.list_runs(project.runs):
             run.end()
         workspace.delete(project)
@@ -97,18 +98,18 @@ def project_bar(workspace: Workspace, session: gr.State) -> ProjectBar:
         return [
             Session(project=left[0].slug if left else None),
             gr.update(visible=False),
-            _choices(workspace),
+            choices(workspace),
         ]
 
     @friendly
     def open_sample() -> list[Any]:
         project = flow.sample_project(workspace)
-        return [Session(project=project.slug), _choices(workspace, project.slug)]
+        return [Session(project=project.slug), choices(workspace, project.slug)]
 
     @friendly
     def create_first(name: str) -> list[Any]:
         project = workspace.create(name)
-        return [Session(project=project.slug), _choices(workspace, project.slug)]
+        return [Session(project=project.slug), choices(workspace, project.slug)]
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     asked = [dialog, asking, words, name, confirm]
@@ -118,16 +119,12 @@ def project_bar(workspace: Workspace, session: gr.State) -> ProjectBar:
     gr.on([confirm.click, name.submit], act, [session, asking, name], [session, dialog, chosen], **quiet)
     sample.click(open_sample, None, [session, chosen], api_visibility="private")
     gr.on([create.click, first_name.submit], create_first, first_name, [session, chosen], **quiet)
-    chosen.input(lambda slug: Session(project=slug), chosen, session, **quiet)
+    chosen.input(lambda slug: (Session(project=slug), gr.update(visible=False)), chosen, [session, dialog], **quiet)
     return ProjectBar(welcome, bar, chosen)
 
 
-def choices(workspace: Workspace, selected: str | None) -> Any:
-    """The drop-down's content with one project selected."""
-    return _choices(workspace, selected)
-
-
-def _choices(workspace: Workspace, selected: str | None = None) -> Any:
+def choices(workspace: Workspace, selected: str | None = None) -> Any:
+    """The drop-down's content, with one project selected: the newest unless another is named."""
     every = [(project.info.name, project.slug) for project in workspace.projects()]
     slugs = [slug for _, slug in every]
     return gr.update(choices=every, value=selected if selected in slugs else (slugs[0] if slugs else None))

@@ -1,14 +1,17 @@
 """The Question tab: what annotators are asked, what they will see, and publishing it."""
 
+import functools
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+import pandas as pd
 
 from rm_studio import flow, jobs
 from rm_studio.config import Question, parse_settings
 from rm_studio.ui import widgets
 from rm_studio.ui.session import Session, Studio, friendly, publish_job
-from rm_studio.workspace import Project, read_frame
+from rm_studio.workspace import Project, read_frame, stamp
 
 FIELDS = Question.model_fields
 
@@ -93,8 +96,8 @@ def question_tab(studio: Studio) -> QuestionTab:
         info = project.info if project else None
         job = jobs.read(publish_job(project)) if project else jobs.JobStatus()
         running = job.state == "running"
-        published = bool(info and info.argilla)
         n_records = info.argilla.n_records if info and info.argilla else 0
+        published = n_records > 0 or running
         told = widgets.job(job, "comparisons")
         if not told and n_records:
             told = widgets.note(f"{n_records:,} comparisons are in Argilla.", "good")
@@ -122,7 +125,7 @@ def question_tab(studio: Studio) -> QuestionTab:
 
     def save(session: Session, *values: Any) -> None:
         project = studio.project(session)
-        if project is None or project.info.argilla is not None:
+        if project is None or ((reference := project.info.argilla) is not None and reference.n_records):
             return
         names = ("title", "description", "annotators", "guidelines")
         project.update(question=parse_settings(Question, dict(zip(names, values, strict=True))))
@@ -161,9 +164,15 @@ def question_tab(studio: Studio) -> QuestionTab:
 
 
 def _preview(project: Project, place: int, title: str, description: str) -> str:
-    comparisons = read_frame(project.comparisons)
+    comparisons = _comparisons(project.comparisons, stamp(project.comparisons))
     if comparisons is None:
         return ""
     row = comparisons.iloc[place % len(comparisons)]
     answers = [row["responses"][index] for index in row["order"]]
     return widgets.comparison(row["prompt"], answers, title, description, Question().values)
+
+
+@functools.lru_cache(maxsize=2)
+def _comparisons(path: Path, version: tuple[int, int]) -> pd.DataFrame | None:
+    """The comparisons, read once for as long as ``version`` stays: the preview follows each key that is typed."""
+    return read_frame(path)

@@ -10,8 +10,9 @@ import gradio as gr
 
 from rm_studio import jobs
 from rm_studio.config import Frozen
+from rm_studio.embedded import server
 from rm_studio.errors import StudioError, WorkspaceError
-from rm_studio.training.runs import Run, find_run
+from rm_studio.training.runs import Run, find_run, list_runs
 from rm_studio.workspace import Project, Workspace, stamp
 
 log = logging.getLogger(__name__)
@@ -78,12 +79,12 @@ def pull_job(project: Project) -> Any:
 
 def tokens(workspace: Workspace, project: Project | None) -> Tokens:
     """The tokens of the open project and the annotation server as the files are now."""
-    server = (stamp(workspace.argilla_folder / "status.json"),)
+    # States are asked for, not only files: a process that was killed writes nothing.
+    argilla = (stamp(workspace.argilla_folder / "status.json"), server.status(workspace).state)
     if project is None:
-        return Tokens((), (), (), (), server)
+        return Tokens((), (), (), (), argilla)
     run_files = tuple(
-        (run.name, stamp(run / "status.json"), stamp(run / "metrics.jsonl"))
-        for run in sorted(project.runs.iterdir() if project.runs.is_dir() else [])
+        (run.id, run.status().state, stamp(run.status_file), stamp(run.metrics_file)) for run in list_runs(project.runs)
     )
     job_states = (stamp(publish_job(project)), jobs.read(publish_job(project)).state)
     pull_states = (stamp(pull_job(project)), jobs.read(pull_job(project)).state)
@@ -98,7 +99,7 @@ def tokens(workspace: Workspace, project: Project | None) -> Tokens:
             pull_states,
         ),
         runs=(project.slug, stamp(project.pairs), run_files),
-        server=server,
+        server=argilla,
     )
 
 

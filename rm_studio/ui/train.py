@@ -84,6 +84,7 @@ def train_tab(studio: Studio) -> TrainTab:
             wrap=True,
         )
     onward = gr.Button("Next: try it →", variant="primary", visible=False, elem_classes="rm-next")
+    shown_for = gr.State(None)
     form = {
         base_model: "base_model",
         epochs: "epochs",
@@ -93,8 +94,10 @@ def train_tab(studio: Studio) -> TrainTab:
         test_share: "test_share",
     }
 
-    def show_form(session: Session) -> list[Any]:
+    def show_form(session: Session, shown_for: str | None) -> list[Any]:
         """The settings of the newest run, so that a page reloaded in the middle shows what is running."""
+        if session.project == shown_for:  # what is being typed stays
+            return [gr.skip()] * (len(form) + 1)
         project = studio.project(session)
         past = runs.list_runs(project.runs) if project else []
         config = past[0].config if past else TrainConfig()
@@ -102,7 +105,7 @@ def train_tab(studio: Studio) -> TrainTab:
             config = config.model_copy(update={"base_model": SUGGESTED[1]})
         values = config.model_dump()
         values["learning_rate"] = f"{config.learning_rate:g}"
-        return [values[name] for name in form.values()]
+        return [*(values[name] for name in form.values()), session.project]
 
     def show_run(session: Session) -> list[Any]:
         project = studio.project(session)
@@ -199,7 +202,7 @@ def train_tab(studio: Studio) -> TrainTab:
     start.click(begin, [studio.session, *form], studio.session, **quiet)
     stop.click(halt, studio.session, run_view, **quiet)
     chosen.input(choose, [studio.session, chosen], studio.session, **quiet)
-    studio.session.change(show_form, studio.session, list(form), **quiet)
+    studio.session.change(show_form, [studio.session, shown_for], [*form, shown_for], **quiet)
     gr.on([studio.runs_token.change, studio.session.change], show_run, studio.session, run_view, **quiet)
     gr.on([studio.session.change], show_device, None, where, **quiet)
     return TrainTab(back, onward)

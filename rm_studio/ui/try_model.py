@@ -65,7 +65,7 @@ def try_tab(studio: Studio) -> TryTab:
         score = gr.Button("Compare the two answers", variant="primary", elem_classes="rm-act")
         result = gr.HTML()
 
-    def show(session: Session, current: str | None) -> list[Any]:
+    def show(session: Session) -> list[Any]:
         project = studio.project(session)
         ready = [found for found in runs.list_runs(project.runs) if found.has_model] if project else []
         if not ready:
@@ -83,7 +83,7 @@ def try_tab(studio: Studio) -> TryTab:
             ]
         choices = [(found.label, found.id) for found in ready]
         ids = [found.id for found in ready]
-        value = current if current in ids else session.run if session.run in ids else ids[0]
+        value = session.run if session.run in ids else ids[0]
         return [
             "",
             gr.update(visible=False),
@@ -91,15 +91,11 @@ def try_tab(studio: Studio) -> TryTab:
             gr.update(choices=choices, value=value),
         ]
 
-    def show_examples(session: Session, run_id: str | None) -> Any:
+    def show_examples(session: Session, run_id: str | None) -> list[Any]:
         found = _find(studio, session, run_id)
-        if found is None:
-            return gr.update(choices=[], value=None)
-        test = _held_out(found)
-        return gr.update(
-            choices=[(shorten(text, 70), index) for index, text in enumerate(test["prompt"][:EXAMPLES])],
-            value=None,
-        )
+        prompts = _held_out(found)["prompt"][:EXAMPLES] if found else []
+        choices = [(shorten(text, 70), index) for index, text in enumerate(prompts)]
+        return [gr.update(choices=choices, value=None), ""]  # a verdict belongs to the model that gave it
 
     def fill(session: Session, run_id: str | None, index: int | None) -> list[Any]:
         found = _find(studio, session, run_id)
@@ -126,11 +122,17 @@ def try_tab(studio: Studio) -> TryTab:
     gr.on(
         [studio.runs_token.change, studio.session.change],
         show,
-        [studio.session, run],
+        studio.session,
         [waiting, back, body, run],
         **quiet,
     )
-    run.change(show_examples, [studio.session, run], example, **quiet)
+    run.change(show_examples, [studio.session, run], [example, result], **quiet)
+    run.input(
+        lambda session, run_id: session.model_copy(update={"run": run_id}),
+        [studio.session, run],
+        studio.session,
+        **quiet,
+    )
     example.input(fill, [studio.session, run, example], [prompt, first, second, result], **quiet)
     score.click(compare, [studio.session, run, prompt, first, second], result, api_visibility="private")
     return TryTab(back)

@@ -29,7 +29,10 @@ def test_the_tutorial_from_publishing_to_accuracy(argilla: Workspace, shared_dat
     comparisons = flow.require_comparisons(project)
     print("\n" + flow.publish(argilla, project, Job(project.folder / "publish.json", "Publishing")))
     chance = random.Random(1)
-    originals = {row["id"]: row["responses"][0] for row in comparisons.to_dict("records")}
+    originals = {
+        row["id"]: row["responses"][list(row["sources"]).index("original_response")]
+        for row in comparisons.to_dict("records")
+    }
     with annotation.connect(argilla) as connection:
         dataset = connection.client.datasets(name=project.slug, workspace=connection.workspace)
         assert dataset is not None
