@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -182,16 +183,23 @@ def _read_csv(text: str, name: str) -> tuple[pd.DataFrame, list[str]]:
         named = ", ".join(f"“{column}”" for column in twice)
         notes.append(f"The column {named} stands more than once; the second is called “{twice[0]}.1”, and so on.")
     try:
-        frame = pd.read_csv(
-            io.StringIO(text),
-            sep=delimiter,
-            dtype=str,
-            keep_default_na=False,
-            na_values=[""],
-            nrows=MAX_ROWS + 1,
-            on_bad_lines="error",
-            index_col=False,  # a comma at the end of each line must not shift the columns
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # fields beyond the header would be dropped
+            frame = pd.read_csv(
+                io.StringIO(text),
+                sep=delimiter,
+                dtype=str,
+                keep_default_na=False,
+                na_values=[""],
+                nrows=MAX_ROWS + 1,
+                on_bad_lines="error",
+                index_col=False,  # else a field too many in each row would shift all columns
+            )
+    except pd.errors.ParserWarning as error:
+        raise DataError(
+            f"The rows of “{name}” have more fields than its first line has names. A text with a comma in it must stand "
+            "in quotes: open the file in a spreadsheet and save it again as CSV."
+        ) from error
     except (pd.errors.ParserError, ValueError) as error:
         raise DataError(
             f"“{name}” is not a regular table: {_first_line(error)}. Open it in a spreadsheet, check that line, and "

@@ -8,7 +8,7 @@ import httpx
 import pandas as pd
 import pytest
 
-from rm_studio import annotation, data, flow, jobs
+from rm_studio import annotation, data, flow, jobs, preferences
 from rm_studio.annotation import Connection
 from rm_studio.annotation.dataset import shown
 from rm_studio.config import ColumnMapping
@@ -84,7 +84,9 @@ def test_what_was_meant_is_what_is_pulled_whatever_the_order_on_the_page(
     assert set(places) == {1, 2}, "the answers were shuffled"
     feedback = annotation.pull(connection, reference, flow.require_comparisons(project))
     assert len(feedback) == 30
-    assert all(list(ranks) == [1, 2] for ranks in feedback["ranks"])
+    pairs, _ = preferences.make_pairs(flow.require_comparisons(project), feedback)
+    assert len(pairs) == 30
+    assert pairs["chosen"].str.startswith("Good").all()
     assert sorted(feedback["position_chosen"]) == sorted(places)
     assert set(feedback["annotator"]) == {"owner"}
 

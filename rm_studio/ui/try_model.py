@@ -91,6 +91,9 @@ def try_tab(studio: Studio) -> TryTab:
             gr.update(choices=choices, value=value),
         ]
 
+    def choose(session: Session, run_id: str) -> Session:
+        return session.model_copy(update={"run": run_id})
+
     def show_examples(session: Session, run_id: str | None) -> list[Any]:
         found = _find(studio, session, run_id)
         prompts = _held_out(found)["prompt"][:EXAMPLES] if found else []
