@@ -197,8 +197,8 @@ def _read_csv(text: str, name: str) -> tuple[pd.DataFrame, list[str]]:
             )
     except pd.errors.ParserWarning as error:
         raise DataError(
-            f"The rows of “{name}” have more fields than its first line has names. A text with a comma in it must stand "
-            "in quotes: open the file in a spreadsheet and save it again as CSV."
+            f"The rows of “{name}” have more fields than its first line has names. A text with a comma in it must "
+            "stand in quotes: open the file in a spreadsheet and save it again as CSV."
         ) from error
     except (pd.errors.ParserError, ValueError) as error:
         raise DataError(

@@ -1,10 +1,16 @@
 """The app as a server: quick to start, closed to strangers."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
+import psutil
 import pytest
 
+from rm_studio import processes
+from rm_studio.config import TrainConfig
 from rm_studio.training import runs
 from rm_studio.ui.session import Session, tokens
 from rm_studio.ui.widgets import duration, escape
@@ -35,15 +41,29 @@ def test_no_endpoint_is_offered_to_programs(studio: Any) -> None:
     assert info["named_endpoints"] == {}
 
 
-def test_a_token_changes_with_what_it_stands_for_and_with_nothing_else(workspace: Workspace) -> None:
+def test_a_token_changes_with_what_it_stands_for_and_with_nothing_else(
+    workspace: Workspace, pairs: pd.DataFrame
+) -> None:
     project = workspace.create("Tokens")
     before = tokens(workspace, project)
     assert tokens(workspace, project) == before
-    run = runs.Run(project.runs / "r")
-    write_json(run.status_file, {"state": "training"})
+    runs.prepare(project.runs / "20260101-000000-000", TrainConfig(), pairs)
     after = tokens(workspace, project)
     assert after.runs != before.runs
-    assert (after.data, after.feedback, after.server) == (before.data, before.feedback, before.server)
+    assert after._replace(runs=before.runs) == before
+
+
+def test_a_page_sees_that_a_worker_was_killed(workspace: Workspace, pairs: pd.DataFrame, tmp_path: Path) -> None:
+    project = workspace.create("Killed")
+    run = runs.prepare(project.runs / "20260101-000000-000", TrainConfig(), pairs)
+    process_id = processes.spawn([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log")
+    write_json(run.status_file, runs.Status(state="training", **process_id._asdict()).model_dump())
+    before = tokens(workspace, project)
+    assert tokens(workspace, project) == before
+    process = psutil.Process(process_id.pid)
+    process.kill()
+    psutil.wait_procs([process], timeout=10)
+    assert tokens(workspace, project).runs != before.runs
 
 
 def test_sessions_are_compared_by_content() -> None:
