@@ -141,6 +141,23 @@ class TrainConfig(Frozen):
     seed: int = Field(42, title="Seed", ge=0, description="The same seed, data and machine give the same model again.")
 
 
+# pydantic's own sentences speak to programmers.
+_RULES = {
+    "string_too_short": "must not be empty",
+    "string_too_long": "is too long: {max_length} characters at most",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "string_type": "must not be empty",
+}
+
+
 def parse_settings(model: type[BaseModel], values: dict[str, Any]) -> Any:
     """Build ``model`` from ``values``.
 
@@ -156,5 +173,5 @@ def parse_settings(model: type[BaseModel], values: dict[str, Any]) -> Any:
             known = ", ".join(model.model_fields)
             raise StudioError(f"There is no setting called “{name}”. The settings are: {known}.") from error
         label = model.model_fields[name].title or name
-        got = "nothing" if first["input"] is None else repr(first["input"])
-        raise StudioError(f"{label}: {first['msg']}. It was: {got}.") from error
+        rule = _RULES.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
+        raise StudioError(f"“{label}” {rule}.") from error

@@ -68,16 +68,24 @@ def _lengths(result: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
+def is_convincing(result: dict[str, Any]) -> bool:
+    """Whether it is clear that the model has learned more than which length people prefer."""
+    longer = result["longer_wins"]["value"]
+    return bool(result["n_pairs"] >= FEW_PAIRS and result["accuracy"]["low"] > max(longer, 1 - longer, 0.5))
+
+
 def _verdict(result: dict[str, Any]) -> str:
-    accuracy, longer = result["accuracy"], result["longer_wins"]
+    accuracy, longer = result["accuracy"], result["longer_wins"]["value"]
+    length, share = ("longer", longer) if longer >= 0.5 else ("shorter", 1 - longer)
+    pairs = "1 pair" if result["n_pairs"] == 1 else f"{result['n_pairs']:,} pairs"
     text = (
-        f"On {result['n_pairs']:,} pairs it never saw, the model prefers the answer that people chose "
-        f"{accuracy['value']:.0%} of the time (95 % sure of {accuracy['low']:.0%} to {accuracy['high']:.0%}). "
-        f"Always choosing the longer answer would be right {longer['value']:.0%} of the time"
+        f"On {pairs} it never saw, the model prefers the answer that people chose {accuracy['value']:.0%} of the time "
+        f"(95 % sure of {accuracy['low']:.0%} to {accuracy['high']:.0%}). Always choosing the {length} answer would be "
+        f"right {share:.0%} of the time"
     )
     if result["n_pairs"] < FEW_PAIRS:
-        return f"{text}. With so few pairs this says little: hold out more, or annotate more."
-    if accuracy["low"] > max(longer["value"], 1 - longer["value"], 0.5):
+        return f"Too few pairs to tell. {text}. Hold out more, or annotate more."
+    if is_convincing(result):
         return f"{text}, so it has learned more than length."
     return f"{text}: it is not yet clear that the model has learned more than that."
 

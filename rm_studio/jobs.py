@@ -31,6 +31,7 @@ class JobStatus(Frozen):
     eta_s: float | None = None
     pid: int = 0
     started: float = 0.0
+    ended_at: float = 0.0
 
 
 class Job:
@@ -56,7 +57,9 @@ class Job:
             self._write()
 
     def end(self, state: str, message: str) -> None:
-        self._status = self._status.model_copy(update={"state": state, "message": message, "eta_s": None})
+        self._status = self._status.model_copy(
+            update={"state": state, "message": message, "eta_s": None, "ended_at": time.time()}
+        )
         self._write()
 
     def _write(self) -> None:

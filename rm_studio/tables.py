@@ -156,7 +156,10 @@ def shorten(value: Any, width: int = 300) -> str:
 
 def _decode(content: bytes, name: str) -> tuple[str, list[str]]:
     """Text of a file: UTF-8 if it is, else the likeliest encoding, and then a note that says which."""
-    for encoding in ("utf-8-sig", "utf-16") if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig",):
+    utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if content.startswith((b"\x89PNG", b"PK\x03\x04", b"%PDF", b"\xff\xd8\xff", b"GIF8")):
+        raise DataError(f"“{name}” is not a table but a picture, a document or an archive with another ending.")
+    for encoding in ("utf-8-sig", "utf-16") if utf16 else ("utf-8-sig",):
         try:
             return content.decode(encoding), []
         except UnicodeDecodeError:
@@ -201,9 +204,11 @@ def _read_csv(text: str, name: str) -> tuple[pd.DataFrame, list[str]]:
             "stand in quotes: open the file in a spreadsheet and save it again as CSV."
         ) from error
     except (pd.errors.ParserError, ValueError) as error:
+        where = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        what = f"line {where[2]} has {where[3]} fields instead of {where[1]}" if where else "its quotes do not match"
         raise DataError(
-            f"“{name}” is not a regular table: {_first_line(error)}. Open it in a spreadsheet, check that line, and "
-            "save it again as CSV."
+            f"“{name}” is not a regular table: {what}. Open it in a spreadsheet, check that line, and save it again as "
+            "CSV."
         ) from error
     return frame, notes
 

@@ -40,7 +40,7 @@ def test_groups_are_reported_by_category() -> None:
 
 
 def test_the_reading_is_careful_with_few_pairs_and_with_length() -> None:
-    assert "says little" in evaluation.reading(result([1.0] * 5, [0.0] * 5))
+    assert "Too few pairs to tell" in evaluation.reading(result([1.0] * 5, [0.0] * 5))
     assert "not yet clear" in evaluation.reading(result([1.0] * 100, [0.0] * 100))
     lengths = {"chosen": ["x"] * 100, "rejected": ["x", "xy"] * 50}
     assert "more than length" in evaluation.reading(result([1.0] * 100, [0.0] * 100, lengths))

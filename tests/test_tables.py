@@ -117,6 +117,11 @@ def test_another_kind_of_file_and_a_missing_one_are_refused(tmp_path: Path) -> N
         tables.read_file(tmp_path / "gone.csv")
 
 
+def test_a_picture_with_another_ending_is_called_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a table but a picture"):
+        tables.read_file(write(tmp_path, "x.csv", b"\x89PNG\r\n\x1a\n\x00\x00\xff\xfe"))
+
+
 def test_a_file_over_the_limit_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "MAX_FILE_BYTES", 10)
     with pytest.raises(DataError, match="limit"):

@@ -272,12 +272,7 @@ def train(run: Run, reporter: Reporter) -> None:
     fresh.replace(run.model_folder)
     write_json(run.folder / "report.json", result)
     state, verb = ("stopped", "Stopped") if files.stopped else ("completed", "Finished")
-    accuracy = result["accuracy"]
-    reporter.say(
-        state,
-        f"{verb} after {step} steps. On {accuracy['n']} held-out pairs it prefers the answer that people chose "
-        f"{accuracy['value']:.0%} of the time.",
-    )
+    reporter.say(state, f"{verb} after {step} steps.")
 
 
 def model_card(config: TrainConfig, result: dict[str, Any]) -> str:

@@ -134,7 +134,7 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
         wrap=True,
         max_height=420,
         visible=False,
-        column_widths=["260px", "360px", "360px", "80px", "90px"],
+        column_widths=["260px", "360px", "360px", "80px", "110px"],
     )
     with gr.Accordion("Comparisons without a pair", open=False, visible=False) as left_out:
         dropped = gr.Dataframe(
@@ -162,14 +162,21 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
     def show_counts(session: Session, progress: annotation.Progress | None) -> list[Any]:
         project = studio.project(session)
         published = bool(project and project.info.argilla)
+        loaded = bool(project and project.feedback.exists())
         lead = (
             ""
-            if published
+            if published or loaded
             else widgets.empty("Nothing to annotate yet", "Write the question and publish it to Argilla first.")
         )
-        head: list[Any] = [lead, gr.update(visible=not published)]
+        head: list[Any] = [lead, gr.update(visible=bool(lead))]
         if progress is None:
-            words = "The counts appear here as soon as the annotation server answers." if published else ""
+            words = (
+                "The counts appear here as soon as the annotation server answers."
+                if published
+                else "Not published to Argilla yet. Below is the feedback that this project was given."
+                if loaded
+                else ""
+            )
             return [*head, widgets.note(words), gr.update(visible=False), gr.update(interactive=published)]
         done = widgets.progress(
             progress.completed,
@@ -205,7 +212,7 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
             gr.update(
                 value=_pairs(pairs),
                 visible=n_pairs > 0,
-                label=f"Preference pairs (the first 50 of {n_pairs:,})",
+                label=f"Preference pairs ({n_pairs:,}{', the first 50 are shown' if n_pairs > 50 else ''})",
             ),
             gr.update(visible=bool(listed), label=f"Comparisons without a pair ({len(listed)} listed)"),
             listed,
@@ -238,7 +245,9 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
     counts_view = [waiting, back, summary, counts_table, pull]
     pull.click(start_pull, studio.session, None, **quiet)
     retry.click(start_server, None, None, **quiet)
-    file.upload(load_file, [studio.session, file], None, api_visibility="private")
+    file.upload(load_file, [studio.session, file], None, api_visibility="private").then(
+        lambda: None, None, file, **quiet
+    )
     load_hub.click(load_dataset, [studio.session, name, token], token, api_visibility="private")
     gr.on(
         [studio.server_token.change, studio.session.change, studio.data_token.change],

@@ -97,7 +97,7 @@ def data_tab(studio: Studio) -> DataTab:
         if project is None or frame is None:
             hint = widgets.empty(
                 "Nothing loaded yet",
-                "Choose a source on the left. A table needs a column of prompts and two of answers.",
+                "Choose a source. A table needs a column of prompts and two of answers.",
             )
             return [hint, gr.update(visible=False), gr.update(visible=False), *[gr.update()] * 4]
         return [
@@ -165,7 +165,9 @@ def data_tab(studio: Studio) -> DataTab:
         show_progress="hidden",
         api_visibility="private",
     )
-    file.upload(load_file, [studio.session, file], table_view, show_progress_on=about, api_visibility="private")
+    file.upload(load_file, [studio.session, file], table_view, show_progress_on=about, api_visibility="private").then(
+        lambda: None, None, file, show_progress="hidden", api_visibility="private"
+    )
     load_hub.click(
         load_dataset,
         [studio.session, name, config, split, token],

@@ -27,6 +27,7 @@ def project_bar(workspace: Workspace, session: gr.State) -> ProjectBar:
         with gr.Row(visible=False, elem_classes="rm-project", equal_height=True) as bar:
             chosen = gr.Dropdown([], label="Project", min_width=220, scale=3)
             new = gr.Button("New", size="sm", min_width=70)
+            again = gr.Button("Sample", size="sm", min_width=80)
             rename = gr.Button("Rename", size="sm", min_width=80)
             delete = gr.Button("Delete", size="sm", min_width=80)
     with gr.Column(visible=False, elem_classes="rm-card rm-dialog") as dialog:
@@ -47,10 +48,7 @@ def project_bar(workspace: Workspace, session: gr.State) -> ProjectBar:
         )
         with gr.Row(equal_height=False):
             with gr.Column(min_width=280, elem_classes="rm-card"):
-                gr.HTML(
-                    "<h3>Look around first</h3><p>A finished sample project with simulated feedback, "
-                    "ready to train.</p>"
-                )
+                gr.HTML("<h3>Look around first</h3><p>A sample project with simulated feedback, ready to train.</p>")
                 sample = gr.Button("Open the sample project", variant="primary")
             with gr.Column(min_width=280, elem_classes="rm-card"):
                 gr.HTML("<h3>Start with your own data</h3>")
@@ -117,7 +115,7 @@ def project_bar(workspace: Workspace, session: gr.State) -> ProjectBar:
         button.click(lambda session, what=what: ask(session, what), session, asked, **quiet)
     cancel.click(lambda: gr.update(visible=False), None, dialog, **quiet)
     gr.on([confirm.click, name.submit], act, [session, asking, name], [session, dialog, chosen], **quiet)
-    sample.click(open_sample, None, [session, chosen], api_visibility="private")
+    gr.on([sample.click, again.click], open_sample, None, [session, chosen], **quiet)
     gr.on([create.click, first_name.submit], create_first, first_name, [session, chosen], **quiet)
     chosen.input(lambda slug: (Session(project=slug), gr.update(visible=False)), chosen, [session, dialog], **quiet)
     return ProjectBar(welcome, bar, chosen)

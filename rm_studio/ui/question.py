@@ -42,12 +42,8 @@ def question_tab(studio: Studio) -> QuestionTab:
                 value=", ".join(str(value) for value in FIELDS["values"].default),
                 interactive=False,
             )
-            annotators = gr.Number(
-                label=FIELDS["annotators"].title,
-                info=FIELDS["annotators"].description,
-                precision=0,
-                minimum=1,
-                maximum=10,
+            annotators = gr.Slider(
+                1, 10, step=1, label=FIELDS["annotators"].title, info=FIELDS["annotators"].description
             )
             guidelines = gr.Textbox(
                 label=FIELDS["guidelines"].title,
@@ -113,7 +109,11 @@ def question_tab(studio: Studio) -> QuestionTab:
             gr.update(visible=ready),
             gr.update(visible=ready),
             told,
-            gr.update(value="Publish again" if n_records else "Publish to Argilla", interactive=not running),
+            gr.update(
+                value="Publish again" if n_records else "Publish to Argilla",
+                variant="secondary" if n_records else "primary",
+                interactive=not running,
+            ),
             gr.update(visible=running),
             gr.update(visible=bool(n_records) and not running),
             *[locked] * 4,
@@ -145,7 +145,7 @@ def question_tab(studio: Studio) -> QuestionTab:
     state_view = [waiting, back, body, publishing, state, publish, stop, onward, *form]
     preview_inputs = [studio.session, place, title, description]
     gr.on(
-        [title.blur, description.blur, annotators.blur, guidelines.blur],
+        [title.blur, description.blur, annotators.release, guidelines.blur],
         friendly(save),
         [studio.session, *form],
         None,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 import pandas as pd
 
-from rm_studio import evaluation, flow, models
+from rm_studio import flow, models
 from rm_studio.config import BUILTIN_MODEL, TrainConfig, parse_settings
 from rm_studio.training import device, metrics, runs
 from rm_studio.ui import theme, widgets
@@ -13,6 +13,12 @@ from rm_studio.ui.session import Session, Studio, friendly
 
 FIELDS = TrainConfig.model_fields
 SUGGESTED = [BUILTIN_MODEL, "distilbert/distilroberta-base", "answerdotai/ModernBERT-base", "Qwen/Qwen3-0.6B"]
+
+
+CHARTS = (
+    "Loss is how wrong the model is: lower is better, and 0.69 is a coin toss. Held-out accuracy is how often it "
+    "prefers the answer that people chose, on prompts it does not learn from."
+)
 
 
 class TrainTab(NamedTuple):
@@ -54,13 +60,14 @@ def train_tab(studio: Studio) -> TrainTab:
             where = gr.HTML(widgets.note("Looking for what training can run on …"))
             with gr.Row():
                 start = gr.Button("Start training", variant="primary")
-                stop = gr.Button("Stop and keep the model", variant="stop", visible=False)
+                stop = gr.Button("Stop and keep", variant="stop", visible=False)
         with gr.Column(scale=3, min_width=320):
             chosen = gr.Dropdown([], label="Run", info="The newest is on top; earlier ones stay.", visible=False)
             state = gr.HTML()
             reading = gr.HTML()
-            loss = _plot("Loss", "loss", "How wrong the model is: lower is better, and 0.69 is a coin toss.")
-            accuracy = _plot("Held-out accuracy", "accuracy", "How often it prefers the answer that people chose.")
+            meaning = gr.HTML(widgets.small(CHARTS), visible=False)
+            loss = _plot("Loss", "loss", ".2f")
+            accuracy = _plot("Held-out accuracy", "accuracy", ".0%")
             table = gr.Dataframe(
                 headers=["Step", "Training loss", "Validation loss", "Accuracy"],
                 label="Step by step",
@@ -132,7 +139,7 @@ def train_tab(studio: Studio) -> TrainTab:
                 hidden,
                 hint,
                 "",
-                *[hidden] * 3,
+                *[hidden] * 4,
                 hidden,
                 gr.update(),
                 hidden,
@@ -148,9 +155,10 @@ def train_tab(studio: Studio) -> TrainTab:
             gr.update(visible=status.is_active, interactive=status.state != "stopping"),
             gr.update(choices=choices, value=run.id, visible=True),
             widgets.run_status(status),
-            widgets.note(evaluation.reading(report), "good") if report else "",
-            gr.update(value=_points(rows, "loss"), visible=bool(len(rows))),
-            gr.update(value=_points(rows, "accuracy", ("eval",)), visible=bool(len(steps))),
+            widgets.measured(report),
+            gr.update(visible=len(steps) > 1),
+            gr.update(value=_points(rows, "loss"), visible=len(steps) > 1),
+            gr.update(value=_points(rows, "accuracy", ("eval",)), visible=len(steps) > 1),
             gr.update(value=_rounded(steps), visible=bool(len(steps))),
             gr.update(visible=True),
             [_row(other) for other in every],
@@ -192,6 +200,7 @@ def train_tab(studio: Studio) -> TrainTab:
         chosen,
         state,
         reading,
+        meaning,
         loss,
         accuracy,
         table,
@@ -213,14 +222,14 @@ def _number(field: str, precision: int | None = None) -> gr.Number:
     return gr.Number(label=info.title, info=info.description, precision=precision, min_width=140)
 
 
-def _plot(title: str, value: str, caption: str) -> gr.LinePlot:
+def _plot(title: str, value: str, axis: str) -> gr.LinePlot:
     return gr.LinePlot(
         x="Step",
         y=value.capitalize(),
         color="Measured on",
         color_map={"training pairs": theme.TRAIN_COLOUR, "held-out pairs": theme.HELD_OUT_COLOUR},
         title=title,
-        caption=caption,
+        y_axis_format=axis,
         x_title="Step",
         y_title=value.capitalize(),
         height=240,

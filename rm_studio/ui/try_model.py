@@ -58,6 +58,7 @@ def try_tab(studio: Studio) -> TryTab:
                 info="From the held-out pairs, which the model has never seen.",
                 value=None,
             )
+        measured = gr.HTML()
         prompt = gr.Textbox(label="Prompt", lines=2, max_lines=8, placeholder="What a person asks …")
         with gr.Row():
             first = gr.Textbox(label="Answer 1", lines=6, max_lines=16, min_width=280)
@@ -98,7 +99,8 @@ def try_tab(studio: Studio) -> TryTab:
         found = _find(studio, session, run_id)
         prompts = _held_out(found)["prompt"][:EXAMPLES] if found else []
         choices = [(shorten(text, 70), index) for index, text in enumerate(prompts)]
-        return [gr.update(choices=choices, value=None), ""]  # a verdict belongs to the model that gave it
+        told = widgets.measured(found.report) if found else ""
+        return [gr.update(choices=choices, value=None), "", told]  # a verdict belongs to the model that gave it
 
     def fill(session: Session, run_id: str | None, index: int | None) -> list[Any]:
         found = _find(studio, session, run_id)
@@ -129,7 +131,7 @@ def try_tab(studio: Studio) -> TryTab:
         [waiting, back, body, run],
         **quiet,
     )
-    run.change(show_examples, [studio.session, run], [example, result], **quiet)
+    run.change(show_examples, [studio.session, run], [example, result, measured], **quiet)
     run.input(
         lambda session, run_id: session.model_copy(update={"run": run_id}),
         [studio.session, run],

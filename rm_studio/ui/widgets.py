@@ -3,8 +3,10 @@
 import html
 import math
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
+from rm_studio import evaluation
 from rm_studio.jobs import JobStatus
 from rm_studio.tables import shorten
 from rm_studio.training.runs import STATES, Status
@@ -75,7 +77,15 @@ def job(status: JobStatus, unit: str) -> str:
         left = f" · {duration(status.eta_s)} left" if status.eta_s is not None else ""
         return progress(status.done, status.total, f"{status.message} {status.done:,} of {status.total:,}{pace}{left}")
     kind = {"done": "good", "stopped": "warn", "interrupted": "warn"}.get(status.state, "bad")
-    return note(status.message, kind)
+    when = f" ({datetime.fromtimestamp(status.ended_at):%H:%M})" if status.ended_at else ""
+    return note(status.message + when, kind)
+
+
+def measured(report: dict[str, Any] | None) -> str:
+    """What a run's report says: reassuring only when the numbers are."""
+    if report is None:
+        return ""
+    return note(evaluation.reading(report), "good" if evaluation.is_convincing(report) else "warn")
 
 
 def ledger(content: dict[str, Any] | None, kept_as: str) -> str:

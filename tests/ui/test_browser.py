@@ -113,7 +113,7 @@ def test_from_a_csv_to_a_model_that_scores(page: Page, studio: Any, csv: Path) -
     page.get_by_label("Learning rate").fill("2e-4")
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_text(re.compile(r"Step \d+ of \d+"))).to_be_visible(timeout=LONG_MS)
-    expect(page.get_by_text("How wrong the model is")).to_be_visible()
+    expect(page.get_by_text("Loss is how wrong the model is")).to_be_visible()
     page.reload()
     tab(page, "4 Train")
     expect(page.get_by_text(re.compile(r"Step \d+ of \d+|Finished after"))).to_be_visible()
@@ -150,7 +150,7 @@ def test_stop_keeps_the_model_and_a_second_run_waits_its_turn(page: Page, csv: P
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_text(re.compile(r"Step \d+ of \d+"))).to_be_visible(timeout=LONG_MS)
     expect(page.get_by_role("button", name="Start training")).to_be_disabled()
-    page.get_by_role("button", name="Stop and keep the model").click()
+    page.get_by_role("button", name="Stop and keep").click()
     expect(page.get_by_text("Stopped after")).to_be_visible(timeout=LONG_MS)
     expect(page.get_by_role("button", name="Next: try it")).to_be_visible()
 
