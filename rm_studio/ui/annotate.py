@@ -134,7 +134,7 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
         wrap=True,
         max_height=420,
         visible=False,
-        column_widths=["260px", "360px", "360px", "80px", "110px"],
+        column_widths=["250px", "340px", "340px", "80px", "100px"],
     )
     with gr.Accordion("Comparisons without a pair", open=False, visible=False) as left_out:
         dropped = gr.Dataframe(
