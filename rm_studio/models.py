@@ -22,10 +22,11 @@ FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 
 class Loaded(NamedTuple):
-    """A model that gives one score a text, its tokenizer, and whether its scoring head is new (untrained)."""
+    """A model with one score a text, its tokenizer and folder, and whether its scoring head is new (untrained)."""
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
+    folder: Path
     new_head: bool
 
 
@@ -104,7 +105,7 @@ def load(name: str, for_training: bool) -> Loaded:
         raise ModelError(f"“{short}” could not be opened: its files are incomplete or damaged.") from error
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    return Loaded(model, tokenizer, new_head=not has_head or labels != 1)
+    return Loaded(model, tokenizer, folder, new_head=not has_head or labels != 1)
 
 
 def quiet() -> None:

@@ -60,8 +60,7 @@ def load_reward_model(name: str | Path) -> RewardModel:
     """
     models.quiet()
     loaded = models.load(str(name), for_training=False)
-    folder = models.locate(str(name))
-    text_format = read_format(folder) or choose_format(loaded.tokenizer, loaded.model.config, DEFAULT_MAX_LENGTH)
+    text_format = read_format(loaded.folder) or choose_format(loaded.tokenizer, loaded.model.config, DEFAULT_MAX_LENGTH)
     model: Any = loaded.model
     return RewardModel(model.to(best_device()), loaded.tokenizer, text_format)
 

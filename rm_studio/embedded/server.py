@@ -108,12 +108,6 @@ def stop(workspace: Workspace) -> bool:
     return True
 
 
-def log_tail(workspace: Workspace, lines: int = 50) -> str:
-    """The last lines that the server printed."""
-    log = _folder(workspace) / "server.log"
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]) if log.exists() else ""
-
-
 def _folder(workspace: Workspace) -> Path:
     return workspace.argilla_folder
 

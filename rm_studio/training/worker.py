@@ -194,7 +194,8 @@ def train(run: Run, reporter: Reporter) -> None:
     loaded.model.config.problem_type = "regression"  # a plain pipeline then gives the raw score
     text_format = choose_format(loaded.tokenizer, loaded.model.config, config.max_length)
 
-    reporter.say("preparing", "Turning the texts into tokens …")
+    head = "The base model gets a new scoring head. " if loaded.new_head else ""
+    reporter.say("preparing", f"{head}Turning the texts into tokens …")
     split = split_by_prompt(pairs_of(run), config.test_share, config.seed)
     train_set, train_pairs, train_cut = tokenise(split.train, loaded.tokenizer, text_format)
     test_set, test_pairs, test_cut = tokenise(split.test, loaded.tokenizer, text_format)
@@ -202,9 +203,8 @@ def train(run: Run, reporter: Reporter) -> None:
     if not len(train_set) or not len(test_set):
         raise TrainingError(
             f"{left_out} of {len(split.train) + len(split.test)} pairs have an answer longer than "
-            f"{text_format.max_length} "
-            "tokens, the most this model reads here, so nothing is left to train on. Use shorter answers, a larger "
-            "maximum length, or a model that reads more."
+            f"{text_format.max_length} tokens, the most this model reads here, so nothing is left to train on. Use "
+            "shorter answers, a larger maximum length, or a model that reads more."
         )
 
     keep_head_exact(loaded.model)

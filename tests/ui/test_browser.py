@@ -140,6 +140,7 @@ def test_stop_keeps_the_model_and_a_second_run_waits_its_turn(page: Page, csv: P
     create_project(page, "Stopping")
     tab(page, "3 Annotate")
     page.get_by_role("button", name="Use existing feedback instead").click()
+    expect(page.get_by_text("A file with judgements")).to_be_visible()  # its input is only now there
     judged = csv.with_name("judged.csv")
     judged.write_text(csv.read_text().replace("question,polite answer,rude answer", "prompt,chosen,rejected"))
     page.locator("input[type=file]").last.set_input_files(judged)
