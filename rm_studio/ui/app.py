@@ -66,11 +66,9 @@ def build_app(workspace: Workspace) -> gr.Blocks:
             return [Session(project=opened), projects.choices(workspace, opened)]
 
         def show(session: Session) -> list[Any]:
-            project = studio.project(session)
-            visible = gr.update(visible=project is not None)
-            fresh = project is not None and not project.table.exists()
-            page = gr.Tabs(visible=True, selected="data") if fresh else visible
-            return [page, visible, gr.update(visible=project is None), session.project]
+            opened = studio.project(session) is not None
+            visible = gr.update(visible=opened)
+            return [visible, visible, gr.update(visible=not opened), session.project]
 
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         leads = [
