@@ -148,7 +148,7 @@ def data_tab(studio: Studio) -> DataTab:
         data.check_mapping(frame, prompt or None, answers)
         mapping = ColumnMapping(prompt=prompt, answers=tuple(answers), id=row_id or None, category=category or None)
         flow.save_comparisons(project, mapping)
-        gr.Info("Saved. You can change this until you publish.", duration=4)
+        gr.Info("The comparisons are saved.", duration=4)
         return show_saved(session)
 
     source.change(

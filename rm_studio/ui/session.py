@@ -4,6 +4,7 @@ import functools
 import html
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
 import gradio as gr
@@ -69,11 +70,13 @@ class Studio(NamedTuple):
         return find_run(project.runs, session.run) if project and session.run else None
 
 
-def publish_job(project: Project) -> Any:
+def publish_job(project: Project) -> Path:
+    """Where the state of publishing is kept."""
     return project.folder / "publish.json"
 
 
-def pull_job(project: Project) -> Any:
+def pull_job(project: Project) -> Path:
+    """Where the state of pulling is kept."""
     return project.folder / "pull.json"
 
 
