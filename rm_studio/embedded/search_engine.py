@@ -1,16 +1,19 @@
 """A search engine for argilla-server that needs nothing beside the server's own SQLite database.
 
 The stock server keeps a second copy of every record in Elasticsearch. Here each question is a query on
-the tables themselves, so that what is searched can never differ from what is stored. Only the server's
-own interpreter imports this module. The interface is ``argilla_server/search_engine/base.py``; the
-behaviour follows ``argilla_server/search_engine/commons.py`` (2.8.0).
+the tables themselves, so that what is searched can never differ from what is stored; words are found through
+an index that the same transaction writes (`search_text`). Only the server's own interpreter imports this module.
+The interface is ``argilla_server/search_engine/base.py``; the behaviour follows
+``argilla_server/search_engine/commons.py`` (2.8.0).
 """
 
-import re
+import hashlib
 from collections.abc import Iterable
+from datetime import datetime
 from uuid import UUID
 
 import numpy as np
+import search_text
 from argilla_server.database import AsyncSessionLocal
 from argilla_server.enums import (
     MetadataPropertyType,
@@ -50,10 +53,30 @@ from argilla_server.search_engine import (
     TermsMetrics,
     TextQuery,
 )
-from sqlalchemy import ColumnElement, and_, cast, exists, func, literal_column, not_, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    cast,
+    column,
+    exists,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    table,
+    text,
+    true,
+)
 from sqlalchemy import Text as SqlText
+from sqlalchemy.ext.asyncio import AsyncSession
 
 NAME = "studio"
+VECTORS_AT_ONCE = 2000  # rows of a similarity search in memory
+
+TEXTS = table("studio_texts", column("id"), column("record_id", Record.id.type), column("field"), column("text"))
+WORDS = table("studio_words", column("rowid"), column("studio_words"), column("rank"))
 
 
 def _json_path(name: str) -> str:
@@ -61,11 +84,20 @@ def _json_path(name: str) -> str:
     return '$."' + name.replace('"', '\\"') + '"'
 
 
+def _number(value: str | float) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
 def _matches(value: ColumnElement, condition: TermsFilter | RangeFilter) -> ColumnElement[bool]:
     """A terms filter holds when the value is one of them; a range filter, when it lies within (both ends count)."""
     if isinstance(condition, TermsFilter):
-        # A rating is stored as a number and asked for as text: both sides are compared as text.
-        return cast(value, SqlText).in_([str(term) for term in condition.values])
+        # Every term is asked for as text, also where a number is stored: 2 is 2, and 2.0 is.
+        terms = [str(term) for term in condition.values]
+        numbers = [number for term in terms if (number := _number(term)) is not None]
+        return or_(cast(value, SqlText).in_(terms), value.in_(numbers)) if numbers else cast(value, SqlText).in_(terms)
     bounds = [value.is_not(None)]
     if condition.ge is not None:
         bounds.append(value >= condition.ge)
@@ -80,46 +112,44 @@ def _any_of_json(document: ColumnElement, path: str, condition: TermsFilter | Ra
     return exists(select(true()).select_from(members).where(_matches(members.c.value, condition)))
 
 
-def _words(query: str) -> list[str]:
-    """The words and quoted phrases of a query; all of them must be found."""
-    found = re.findall(r'"([^"]+)"|(\S+)', query)
-    return [phrase or word.strip('"') for phrase, word in found if (phrase or word).strip('"')]
+def _record_condition(condition: TermsFilter | RangeFilter) -> ColumnElement[bool]:
+    value = getattr(Record, condition.scope.property)
+    if isinstance(condition, TermsFilter):
+        if condition.scope.property == "id":
+            return value.in_([UUID(str(term)) for term in condition.values])
+        return _matches(value, condition)
+    ends = (_moment(end) if condition.scope.property.endswith("_at") else end for end in (condition.ge, condition.le))
+    return _matches(value, RangeFilter(condition.scope, *ends))
 
 
-def _text_condition(dataset: Dataset, query: TextQuery | str) -> ColumnElement[bool]:
-    query = TextQuery(q=query) if isinstance(query, str) else query
-    names = [query.field] if query.field else [field.name for field in dataset.fields if not field.is_image]
-    conditions = []
-    for word in _words(query.q):
-        fields = [
-            cast(func.json_extract(Record.fields, _json_path(name)), SqlText).icontains(word, autoescape=True)
-            for name in names
-        ]
-        conditions.append(or_(*fields))
-    return and_(true(), *conditions)
+def _moment(value: str | float | None) -> datetime | None:
+    """A date as Elasticsearch takes one: ISO 8601, or milliseconds since 1970."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).replace(tzinfo=None)
+    return datetime.fromtimestamp(value / 1000)
+
+
+def _answered(user: User | None, *more: ColumnElement[bool]) -> Select:
+    """The ids of the records that this user, or anyone, has answered."""
+    query = select(Response.record_id).where(*more)
+    return query.where(Response.user_id == user.id) if user else query
 
 
 def _response_condition(condition: TermsFilter | RangeFilter) -> ColumnElement[bool]:
     scope = condition.scope
-    responses = [Response.record_id == Record.id]
-    if scope.user:
-        responses.append(Response.user_id == scope.user.id)
-
     if scope.question:
-        return exists(
-            select(true())
-            .select_from(Response)
-            .where(*responses, _any_of_json(Response.values, _json_path(scope.question) + ".value", condition))
-        )
+        value = _any_of_json(Response.values, _json_path(scope.question) + ".value", condition)
+        return Record.id.in_(_answered(scope.user, value))
 
     # "pending" is the absence of a response: of this user's, or of anyone's.
-    statuses = [status for status in condition.values if status != ResponseStatusFilter.pending]
+    statuses = [ResponseStatus(status) for status in condition.values if status != ResponseStatusFilter.pending]
     alternatives = []
     if len(statuses) < len(condition.values):
-        alternatives.append(not_(exists(select(true()).select_from(Response).where(*responses))))
+        alternatives.append(Record.id.not_in(_answered(scope.user)))
     if statuses:
-        wanted = Response.status.in_([ResponseStatus(status) for status in statuses])
-        alternatives.append(exists(select(true()).select_from(Response).where(*responses, wanted)))
+        alternatives.append(Record.id.in_(_answered(scope.user, Response.status.in_(statuses))))
     return or_(*alternatives) if alternatives else true()
 
 
@@ -143,13 +173,10 @@ def _condition(filter: Filter) -> ColumnElement[bool]:
         return _any_of_json(Record.metadata_, _json_path(scope.metadata_property), filter)
     if isinstance(scope, SuggestionFilterScope):
         value, joined = _suggestion_value(scope)
-        if scope.property in ("value", "score"):
-            return exists(
-                select(true()).select_from(Suggestion, Question).where(*joined, _any_of_json(value, "$", filter))
-            )
-        return exists(select(true()).select_from(Suggestion, Question).where(*joined, _matches(value, filter)))
+        matches = _any_of_json(value, "$", filter) if scope.property in ("value", "score") else _matches(value, filter)
+        return exists(select(true()).select_from(Suggestion, Question).where(*joined, matches))
     if isinstance(scope, RecordFilterScope):
-        return _matches(getattr(Record, scope.property), filter)
+        return _record_condition(filter)
     raise ValueError(f"unknown filter scope {scope}")
 
 
@@ -166,16 +193,74 @@ def _sort_value(scope: FilterScope) -> ColumnElement:
     responses = [Response.record_id == Record.id]
     if scope.user:
         responses.append(Response.user_id == scope.user.id)
-    value = (
-        func.json_extract(Response.values, _json_path(scope.question) + ".value") if scope.question else Response.status
-    )
-    return select(func.min(value)).where(*responses).correlate(Record).scalar_subquery()
+    if scope.question:  # several people's ratings: their mean
+        value = func.avg(func.json_extract(Response.values, _json_path(scope.question) + ".value"))
+    else:
+        value = func.min(Response.status)
+    return select(value).where(*responses).correlate(Record).scalar_subquery()
 
 
-def _shuffled_for(user_id: str) -> ColumnElement:
-    """An order of its own for each user, the same at every call: a multiplicative hash of the row's number."""
-    factor = UUID(str(user_id)).int % 2_147_483_629 | 1
-    return (literal_column("records.rowid") * factor) % 2_147_483_647
+def _beginning(dataset: Dataset, user_id: str) -> UUID:
+    """Where in the circle of record ids this user begins."""
+    return UUID(hashlib.blake2b(f"{dataset.id} {user_id}".encode(), digest_size=16).hexdigest())
+
+
+class _TextSearch:
+    """A text query, made ready: which records it finds, and how well each fits."""
+
+    def __init__(self, node: search_text.Node | None, field: str | None, spellings: dict[str, list[str]]) -> None:
+        self.node = node
+        self.field = field
+        self.spellings = spellings
+
+    @classmethod
+    async def prepared(cls, db: AsyncSession, query: TextQuery | str) -> "_TextSearch":
+        query = TextQuery(q=query) if isinstance(query, str) else query
+        node = search_text.parse(query.q)
+        spellings = {}
+        for words, _ in search_text.leaves(node) if node else ():
+            if words.edits:
+                length = func.length(text("term"))
+                around = length.between(len(words.text) - words.edits, len(words.text) + words.edits)
+                terms = await db.scalars(select(text("term")).select_from(text("studio_vocabulary")).where(around))
+                spellings[words.text] = search_text.similar(words, terms)
+        return cls(node, query.field, spellings)
+
+    def condition(self) -> ColumnElement[bool]:
+        return self._holds(self.node) if self.node else not_(true())
+
+    def scores(self) -> Select | None:
+        """Record ids and how well each fits: BM25 over the wanted words, higher is better. None: nothing to weigh."""
+        wanted = [
+            f"({search_text.expression(words, self.spellings.get(words.text, ()))})"
+            for words, is_wanted in (search_text.leaves(self.node) if self.node else ())
+            if is_wanted and not search_text.without_spaces(words)
+        ]
+        if not wanted:
+            return None
+        found = self._found(" OR ".join(wanted)).subquery()
+        return select(found.c.record_id, func.sum(-found.c.rank).label("score")).group_by(found.c.record_id)
+
+    def _holds(self, node: search_text.Node) -> ColumnElement[bool]:
+        if isinstance(node, search_text.Not):
+            return not_(self._holds(node.part))
+        if isinstance(node, search_text.Words):
+            return Record.id.in_(self._records(node))
+        parts = [self._holds(part) for part in node.parts]
+        return and_(*parts) if isinstance(node, search_text.Every) else or_(*parts)
+
+    def _records(self, words: search_text.Words) -> Select:
+        if search_text.without_spaces(words):
+            return self._in_field(select(TEXTS.c.record_id).where(TEXTS.c.text.contains(words.text, autoescape=True)))
+        found = self._found(search_text.expression(words, self.spellings.get(words.text, ()))).subquery()
+        return select(found.c.record_id)
+
+    def _found(self, expression: str) -> Select:
+        query = select(TEXTS.c.record_id, WORDS.c.rank).join_from(WORDS, TEXTS, TEXTS.c.id == WORDS.c.rowid)
+        return self._in_field(query.where(WORDS.c.studio_words.op("MATCH")(expression)))
+
+    def _in_field(self, query: Select) -> Select:
+        return query.where(TEXTS.c.field == self.field) if self.field else query
 
 
 @SearchEngine.register(NAME)
@@ -237,19 +322,47 @@ class StudioSearchEngine(SearchEngine):
         limit: int = 100,
         user_id: str | None = None,
     ) -> SearchResponses:
-        where = self._where(dataset, query, filter)
-        order: list[ColumnElement] = []
-        for item in sort or []:
-            value = _sort_value(item.scope)
-            order.append((value.desc() if item.order == SortOrder.desc else value.asc()).nulls_last())
-        if not order and user_id:
-            order.append(_shuffled_for(user_id))
-        order.append(literal_column("records.rowid"))
+        """One page of records and how many there are in all.
+
+        Without a sort, a text search begins with the best match. Otherwise each user walks the records in the circle
+        of their ids, which are random, and begins at a place of their own: an order that is shuffled, stays the same
+        however much is answered meanwhile, and keeps people apart who work at the same time.
+        """
         async with AsyncSessionLocal() as db:
-            total = (await db.execute(select(func.count()).select_from(Record).where(*where))).scalar_one()
-            page = select(Record.id).where(*where).order_by(*order).offset(offset).limit(limit)
-            ids = (await db.execute(page)).scalars().all()
-        return SearchResponses(items=[SearchResponseItem(record_id=id, score=1.0) for id in ids], total=total)
+            where = [Record.dataset_id == dataset.id]
+            scores = None
+            if query is not None:
+                words = await _TextSearch.prepared(db, query)
+                where.append(words.condition())
+                scores = words.scores()
+            if filter is not None:
+                where.append(_condition(filter))
+            total = (await db.execute(select(func.count(Record.id)).where(*where))).scalar_one()
+            if sort:
+                order = []
+                for item in sort:
+                    value = _sort_value(item.scope)
+                    order.append((value.desc() if item.order == SortOrder.desc else value.asc()).nulls_last())
+                page = select(Record.id).where(*where).order_by(*order, literal_column("records.rowid"))
+                ids = (await db.scalars(page.offset(offset).limit(limit))).all()
+                return SearchResponses(items=[SearchResponseItem(record_id=id) for id in ids], total=total)
+            if scores is not None:
+                weighed = scores.subquery()
+                page = (
+                    select(Record.id, func.coalesce(weighed.c.score, 1.0))
+                    .outerjoin(weighed, weighed.c.record_id == Record.id)
+                    .where(*where)
+                    .order_by(weighed.c.score.desc().nulls_last(), Record.id)
+                )
+                rows = (await db.execute(page.offset(offset).limit(limit))).all()
+                items = [SearchResponseItem(record_id=id, score=score) for id, score in rows]
+                return SearchResponses(items=items, total=total)
+            if user_id:
+                ids = await _from_own_beginning(db, where, _beginning(dataset, user_id), offset, limit)
+            else:
+                page = select(Record.id).where(*where).order_by(Record.inserted_at, literal_column("records.rowid"))
+                ids = (await db.scalars(page.offset(offset).limit(limit))).all()
+            return SearchResponses(items=[SearchResponseItem(record_id=id, score=1.0) for id in ids], total=total)
 
     async def compute_metrics_for(self, metadata_property: MetadataProperty) -> MetadataMetrics:
         members = func.json_each(Record.metadata_, _json_path(metadata_property.name)).table_valued("value")
@@ -289,36 +402,31 @@ class StudioSearchEngine(SearchEngine):
         target = value or record.vector_value_by_vector_settings(vector_settings)
         if not target:
             raise ValueError("Cannot find a vector value to apply with provided info")
-        where = [*self._where(dataset, query, filter), Vector.vector_settings_id == vector_settings.id]
-        if record is not None:
-            where.append(Record.id != record.id)
-        async with AsyncSessionLocal() as db:
-            rows = (
-                await db.execute(
-                    select(Record.id, Vector.value).join(Vector, Vector.record_id == Record.id).where(*where)
-                )
-            ).all()
-        if not rows:
-            return SearchResponses(items=[], total=0)
-        vectors = np.array([vector for _, vector in rows], dtype=np.float32)
         direction = np.array(target, dtype=np.float32) * (-1 if order == SimilarityOrder.least_similar else 1)
-        norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(direction)
-        # Elasticsearch's own scale for cosine similarity: (1 + cosine) / 2, from 0 to 1.
-        scores = (1 + vectors @ direction / np.maximum(norms, 1e-12)) / 2
-        best = list(np.argsort(-scores, kind="stable")[:max_results])
-        items = [SearchResponseItem(record_id=rows[index][0], score=float(scores[index])) for index in best]
-        if threshold is not None:
-            items = [item for item in items if item.score >= threshold]
+        best: list[tuple[float, UUID]] = []
+        async with AsyncSessionLocal() as db:
+            where = [Record.dataset_id == dataset.id, Vector.vector_settings_id == vector_settings.id]
+            if record is not None:
+                where.append(Record.id != record.id)
+            if query is not None:
+                where.append((await _TextSearch.prepared(db, query)).condition())
+            if filter is not None:
+                where.append(_condition(filter))
+            rows = select(Record.id, Vector.value).join(Vector, Vector.record_id == Record.id).where(*where)
+            stream = await db.stream(rows.execution_options(yield_per=VECTORS_AT_ONCE))
+            async for part in stream.partitions():
+                vectors = np.array([vector for _, vector in part], dtype=np.float32)
+                norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(direction)
+                # Elasticsearch's own scale for cosine similarity: (1 + cosine) / 2, from 0 to 1.
+                scores = (1 + vectors @ direction / np.maximum(norms, 1e-12)) / 2
+                found = [(float(score), id) for score, (id, _) in zip(scores, part, strict=True)]
+                best = sorted(best + found, key=lambda item: -item[0])[:max_results]
+        items = [
+            SearchResponseItem(record_id=id, score=score)
+            for score, id in best
+            if threshold is None or score >= threshold
+        ]
         return SearchResponses(items=items, total=len(items))
-
-    @staticmethod
-    def _where(dataset: Dataset, query: TextQuery | str | None, filter: Filter | None) -> list[ColumnElement[bool]]:
-        where = [Record.dataset_id == dataset.id]
-        if query is not None:
-            where.append(_text_condition(dataset, query))
-        if filter is not None:
-            where.append(_condition(filter))
-        return where
 
     @staticmethod
     async def _counts(dataset: Dataset, query) -> dict:
@@ -327,3 +435,19 @@ class StudioSearchEngine(SearchEngine):
         async with AsyncSessionLocal() as db:
             counts = {str(status.value): number for status, number in (await db.execute(query)).all()}
         return {"total": sum(counts.values()), **counts}
+
+
+async def _from_own_beginning(
+    db: AsyncSession, where: list[ColumnElement[bool]], beginning: UUID, offset: int, limit: int
+) -> list[UUID]:
+    """A page of the circle of ids that begins at ``beginning``: two walks along the index, no sorting."""
+    first = [*where, Record.id >= beginning]
+    page = select(Record.id).order_by(Record.id).limit(limit)
+    ids = list(await db.scalars(page.where(*first).offset(offset)))
+    if len(ids) < limit:
+        passed = 0
+        if not ids and offset:
+            passed = (await db.execute(select(func.count(Record.id)).where(*first))).scalar_one()
+        rest = page.where(*where, Record.id < beginning).offset(max(0, offset - passed) if not ids else 0)
+        ids += list(await db.scalars(rest.limit(limit - len(ids))))
+    return ids

@@ -146,7 +146,7 @@ def _start(
 
 
 def _write_credentials(folder: Path, owner: Credentials | None, port: int) -> Credentials:
-    api_url = f"http://127.0.0.1:{port}"
+    api_url = f"http://127.0.0.1:{port}/argilla"
     if owner is None:
         owner = Credentials(
             api_url=api_url,
@@ -162,7 +162,7 @@ def _write_credentials(folder: Path, owner: Credentials | None, port: int) -> Cr
 
 
 def _port_of(owner: Credentials | None) -> int | None:
-    return int(owner.api_url.rsplit(":", 1)[1]) if owner else None
+    return httpx.URL(owner.api_url).port if owner else None
 
 
 def _free_port(preferred: int) -> int:
