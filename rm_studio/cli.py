@@ -23,6 +23,10 @@ app.add_typer(argilla_app, name="argilla")
 
 Host = Annotated[str, typer.Option(help="The address to listen on. Others can only reach one that is not 127.0.0.1.")]
 Port = Annotated[int | None, typer.Option(help="The port; by default the first free one from 7860.")]
+AllowHost = Annotated[
+    list[str],
+    typer.Option("--allow-host", help="Another name that browsers may reach this machine by. May be given repeatedly."),
+]
 OpenBrowser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")]
 
 
@@ -41,6 +45,7 @@ def root(
     host: Host = "127.0.0.1",
     port: Port = None,
     browser: OpenBrowser = True,
+    allow_host: AllowHost = [],  # noqa: B006
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
 ) -> None:
     """Open the app. Without a command, this is what `rm-studio` does."""
@@ -48,17 +53,22 @@ def root(
         print(__version__)
         raise typer.Exit
     if context.invoked_subcommand is None:
-        _serve(Workspace.default(), host, port, browser)
+        _serve(Workspace.default(), host, port, browser, allow_host)
 
 
 @app.command()
-def demo(host: Host = "127.0.0.1", port: Port = None, browser: OpenBrowser = True) -> None:
+def demo(
+    host: Host = "127.0.0.1",
+    port: Port = None,
+    browser: OpenBrowser = True,
+    allow_host: AllowHost = [],  # noqa: B006
+) -> None:
     """Open the app on the sample project, with every tab filled."""
     from rm_studio import flow
 
     workspace = Workspace.default()
     flow.demo(workspace)
-    _serve(workspace, host, port, browser)
+    _serve(workspace, host, port, browser, allow_host)
 
 
 @app.command()
@@ -145,21 +155,61 @@ def evaluate(
     )
 
 
-@argilla_app.command("start")
-def argilla_start() -> None:
-    """Start the embedded Argilla; returns once it answers."""
+@app.command()
+def login() -> None:
+    """Show the owner's name and password, for the app on a network and for Argilla."""
     from rm_studio.embedded import server
 
-    owner = server.start(Workspace.default(), print)
-    print(f"Argilla answers at {owner.api_url}. The user name and password are on the Annotate tab.")
+    owner = server.ensure_credentials(Workspace.default())
+    print(f"Name: {owner.username}\nPassword: {owner.password}")
+
+
+@argilla_app.command("start")
+def argilla_start() -> None:
+    """Start the embedded Argilla and let it stay; returns once it answers."""
+    from rm_studio.embedded import keeper, server
+
+    workspace = Workspace.default()
+    owner = server.start(workspace, print)
+    keeper.stay(workspace, True)
+    print(f"Argilla answers at {owner.api_url}. “rm-studio login” shows the name and the password.")
 
 
 @argilla_app.command("stop")
 def argilla_stop() -> None:
     """Stop the embedded Argilla; its data stays."""
-    from rm_studio.embedded import server
+    from rm_studio.embedded import keeper, server
 
-    print("Stopped." if server.stop(Workspace.default()) else "It was not running.")
+    workspace = Workspace.default()
+    keeper.stay(workspace, False)
+    print("Stopped." if server.stop(workspace) else "It was not running.")
+
+
+@argilla_app.command("backup")
+def argilla_backup() -> None:
+    """Copy the database of the embedded Argilla, also while people work."""
+    from rm_studio.embedded import backup
+
+    made = backup.back_up(Workspace.default())
+    print(f"{made.file.name}: {made.size / 1e6:,.1f} MB, in {made.file.parent}")
+
+
+@argilla_app.command("backups")
+def argilla_backups() -> None:
+    """List the copies of the database."""
+    from rm_studio.embedded import backup
+
+    for file, made_at, size in backup.backups(Workspace.default()):
+        print(f"{file.name}  {made_at:%Y-%m-%d %H:%M}  {size / 1e6:,.1f} MB")
+
+
+@argilla_app.command("restore")
+def argilla_restore(name: Annotated[str, typer.Argument(help="The copy’s name, as “backups” lists it.")]) -> None:
+    """Put a copy in the place of the database; what is there now is copied first. Ends the server if it runs."""
+    from rm_studio.embedded import backup
+
+    backup.restore(Workspace.default(), name)
+    print("Put back. Start the app, or “rm-studio argilla start”.")
 
 
 @argilla_app.command("status")
@@ -171,7 +221,7 @@ def argilla_status() -> None:
     print(found.message + (f" Address: {found.api_url}" if found.api_url else ""))
 
 
-def _serve(workspace: Workspace, host: str, port: int | None, browser: bool) -> None:
+def _serve(workspace: Workspace, host: str, port: int | None, browser: bool, allow_hosts: list[str]) -> None:
     logging.basicConfig(
         level=logging.WARNING,
         filename=workspace.root / "studio.log",
@@ -180,7 +230,7 @@ def _serve(workspace: Workspace, host: str, port: int | None, browser: bool) -> 
     logging.getLogger("rm_studio").setLevel(logging.INFO)
     from rm_studio.ui.app import serve
 
-    serve(workspace, host, port, browser)
+    serve(workspace, host, port, browser, tuple(allow_hosts))
 
 
 def _with_columns(frame: Any, columns: list[str]) -> Any:

@@ -77,6 +77,11 @@ class Question(Frozen):
         le=10,
         description="By different people. One goes fastest; two or more show how far people agree.",
     )
+    use_markdown: bool = Field(
+        False,
+        title="Show the texts as Markdown",
+        description="Headings, lists, code and formulas look as meant. Leave it off for plain text.",
+    )
     guidelines: str = Field(
         default_factory=lambda: assets.path("guidelines.md").read_text(encoding="utf-8"),
         title="Guidelines",
@@ -93,6 +98,7 @@ class ArgillaDataset(Frozen):
     name: str
     n_records: int
     published_at: str
+    id: str = ""
 
 
 class TrainConfig(Frozen):

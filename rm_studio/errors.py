@@ -5,6 +5,7 @@ StudioError
 ├── DataError          a table, file or dataset cannot be read or mapped
 │   └── HubError       the Hugging Face Hub cannot be reached, or has no such thing
 ├── AnnotationError    Argilla answered, but what was asked cannot be done
+│   ├── NameTakenError     another dataset has the name
 │   ├── ServerError    Argilla cannot be started or reached
 │   └── CredentialsError   Argilla does not accept who we say we are
 ├── ModelError         a model cannot be loaded, or is not one that scores text
@@ -33,6 +34,14 @@ class HubError(DataError):
 
 class AnnotationError(StudioError):
     """Argilla answered, but what was asked cannot be done."""
+
+
+class NameTakenError(AnnotationError):
+    """Another dataset in Argilla has the name; ``free`` is one that none has."""
+
+    def __init__(self, message: str, free: str) -> None:
+        super().__init__(f"{message} Go on with it, or publish as “{free}”.")
+        self.free = free
 
 
 class ServerError(AnnotationError):

@@ -54,11 +54,13 @@ def use_feedback(project: Project, source: DataSource, file: Path | None = None,
     return make_pairs(project)
 
 
-def publish(workspace: Workspace, project: Project, job: Job) -> str:
-    """Publish the comparisons to Argilla; returns a closing sentence."""
+def publish(workspace: Workspace, project: Project, job: Job, name: str | None = None, go_on: bool = False) -> str:
+    """Publish the comparisons to Argilla (`annotation.publish`); returns a closing sentence."""
     comparisons = require_comparisons(project)
     with annotation.connect(workspace) as connection:
-        reference = annotation.publish(connection, project, comparisons, job.progress, job.stopping.is_set)
+        reference = annotation.publish(
+            connection, project, comparisons, job.progress, job.stopping.is_set, name or None, go_on
+        )
     if job.stopping.is_set():
         return f"Stopped with {reference.n_records:,} of {len(comparisons):,} published. Publish again to go on."
     return f"{reference.n_records:,} comparisons are in Argilla, ready to annotate."

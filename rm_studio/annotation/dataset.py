@@ -1,19 +1,23 @@
 """A project's dataset on an Argilla server: publish it, count who has done what, pull the feedback."""
 
 import html
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import pandas as pd
 
 from rm_studio.annotation.connection import GONE, Connection, translated
 from rm_studio.config import ArgillaDataset, Question
-from rm_studio.errors import AnnotationError
+from rm_studio.errors import AnnotationError, NameTakenError
 from rm_studio.preferences import FEEDBACK_COLUMNS
 from rm_studio.workspace import Project, now, rows
 
-BATCH = 100  # records a request: small enough for a lively progress bar and a prompt Stop
+BATCH = 50  # records a request: few enough that people who annotate meanwhile do not notice
+LINK_WORDS = 8  # of each text, in a link that finds a record
+FIELDS = {"instruction": "Instruction", "response-1": "Answer 1", "response-2": "Answer 2"}
 PAGE = 1000  # the most that Argilla gives at once
 
 
@@ -38,29 +42,58 @@ class Progress(NamedTuple):
 OnProgress = Callable[[int, int], None]
 
 
+def name_is_taken(connection: Connection, project: Project, name: str) -> str | None:
+    """The first free name like ``name`` if another dataset of the workspace has it, else None.
+
+    A dataset that this project was published to, or began to be, is its own.
+
+    Raises:
+        AnnotationError: the name does not do, or the server refused.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w -]{0,199}", name):
+        raise AnnotationError(
+            "The name in Argilla needs a letter or digit first, then letters, digits, spaces, - or _."
+        )
+    if _is_own(project.info.argilla, connection):
+        return None
+    with translated():
+        if _find(connection, name, connection.workspace) is None:
+            return None
+        number = 2
+        while _find(connection, f"{name}-{number}", connection.workspace) is not None:
+            number += 1
+    return f"{name}-{number}"
+
+
 def publish(
     connection: Connection,
     project: Project,
     comparisons: pd.DataFrame,
     on_progress: OnProgress = lambda done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
+    name: str | None = None,
+    go_on: bool = False,
 ) -> ArgillaDataset:
     """Put the project's comparisons on the server, or go on with what an earlier call left unfinished.
 
-    Each record carries the comparison's content hash as its id, so that publishing again changes nothing.
+    Each record carries the comparison's content hash as its id, so that publishing again changes nothing. ``name`` is
+    the dataset's, the project's slug by default. A dataset that is there already is written into only with ``go_on``,
+    and only if it asks the same question of the same fields.
 
     Raises:
+        NameTakenError: there is another dataset of this name, and not ``go_on``.
         AnnotationError: the server refused.
     """
     info = project.info
     reference = info.argilla
-    known = reference is not None and (reference.server, reference.workspace) == (
-        connection.server,
-        connection.workspace,
-    )
-    if reference is None or not known:
-        with translated():
-            name = _free_name(connection, project.slug)
+    if reference is None or not _is_own(reference, connection):
+        name = name or project.slug
+        free = name_is_taken(connection, project, name)
+        if free and not go_on:
+            raise NameTakenError(f"There is already a dataset “{name}” in Argilla.", free)
+        if free:
+            with translated():
+                _must_ask_the_same(connection, name, info.question)
         reference = ArgillaDataset(
             server=connection.server,
             workspace=connection.workspace,
@@ -76,15 +109,28 @@ def publish(
             if should_stop():
                 break
             batch = rows(comparisons.iloc[start : start + BATCH])
-            answer = connection.http.put(
-                f"/api/v1/datasets/{dataset_id}/records/bulk", json={"items": [_record(row) for row in batch]}
-            )
-            answer.raise_for_status()
+            items = [_record(row, info.question.use_markdown) for row in batch]
+            connection.http.put(f"/api/v1/datasets/{dataset_id}/records/bulk", json={"items": items}).raise_for_status()
             on_progress(start + len(batch), len(comparisons))
         total = connection.client.api.datasets.get_progress(dataset_id).total
-    reference = reference.model_copy(update={"n_records": total, "published_at": now()})
+    reference = reference.model_copy(update={"n_records": total, "published_at": now(), "id": str(dataset_id)})
     project.update(argilla=reference)
     return reference
+
+
+def page_of(reference: ArgillaDataset, comparison: dict[str, Any] | None = None, status: str = "pending") -> str:
+    """Where people annotate the dataset, or see one comparison of it, as a path below the server's address.
+
+    Argilla's page has no address for a record; it opens on what it is asked to search. The beginnings of the three
+    texts, each as a phrase, find the one record. ``status`` is whose list it stands in for who opens the link:
+    pending, draft, submitted or discarded.
+    """
+    path = f"dataset/{reference.id}/annotation-mode"
+    if comparison is None:
+        return path
+    texts = [comparison["prompt"], *comparison["responses"]]
+    phrases = [f'"{words}"' for text in texts if (words := " ".join(re.findall(r"[^\W_]+", text)[:LINK_WORDS]))]
+    return f"{path}?{urlencode({'page': 1, 'status': status, 'search': ' '.join(phrases)}, quote_via=quote)}"
 
 
 def progress(connection: Connection, reference: ArgillaDataset) -> Progress:
@@ -147,13 +193,39 @@ def pull(
     return pd.DataFrame(feedback, columns=FEEDBACK_COLUMNS)
 
 
-def shown(text: str) -> str:
-    """Text as Argilla's page must get it to show it literally.
+def shown(text: str, use_markdown: bool = False) -> str:
+    """Text as Argilla's page must get it to show it literally, or as Markdown without any HTML in it.
 
     Its text field writes what it gets into the page as HTML (argilla-server 2.8, ``TextField``): unescaped, an
-    ``<img onerror>`` in an answer would run.
+    ``<img onerror>`` in an answer would run. As Markdown, an escaped sign would look wrong inside code; there an
+    invisible character (U+2060, the word joiner) after each ``<`` keeps it from opening a tag, in code or not, one
+    after each ``!`` keeps an image from being fetched from elsewhere, and one in ``javascript:`` makes it no link.
     """
-    return html.escape(text, quote=False)
+    if not use_markdown:
+        return html.escape(text, quote=False)
+    text = text.replace("<", "<\u2060").replace("![", "!\u2060[")
+    return re.sub(r"(?i)(javascript|data|vbscript)(\s*:)", "\\1\u2060\\2", text)
+
+
+def _is_own(reference: ArgillaDataset | None, connection: Connection) -> bool:
+    here = (connection.server, connection.workspace)
+    return reference is not None and (reference.server, reference.workspace) == here
+
+
+def _must_ask_the_same(connection: Connection, name: str, question: Question) -> None:
+    dataset = _find(connection, name, connection.workspace)
+    fields = {field["name"] for field in _items(connection, f"/api/v1/datasets/{dataset.id}/fields")}
+    questions = {item["name"] for item in _items(connection, f"/api/v1/datasets/{dataset.id}/questions")}
+    if fields != set(FIELDS) or questions != {question.name}:
+        raise AnnotationError(
+            f"The dataset “{name}” in Argilla asks something else, so nothing was added. Rename yours."
+        )
+
+
+def _items(connection: Connection, path: str) -> list[dict[str, Any]]:
+    answer = connection.http.get(path)
+    answer.raise_for_status()
+    return cast(list[dict[str, Any]], answer.json()["items"])
 
 
 def _create(connection: Connection, name: str, question: Question) -> UUID:
@@ -162,9 +234,7 @@ def _create(connection: Connection, name: str, question: Question) -> UUID:
     settings = rg.Settings(
         guidelines=question.guidelines,
         fields=[
-            rg.TextField(name="instruction", title="Instruction"),
-            rg.TextField(name="response-1", title="Answer 1"),
-            rg.TextField(name="response-2", title="Answer 2"),
+            rg.TextField(name=name, title=title, use_markdown=question.use_markdown) for name, title in FIELDS.items()
         ],
         questions=[
             rg.RatingQuestion(
@@ -198,14 +268,6 @@ def _find(connection: Connection, name: str, workspace: str) -> Any:
     return connection.client.api.datasets.get_by_name_and_workspace_id(name, ids[workspace])
 
 
-def _free_name(connection: Connection, slug: str) -> str:
-    """``slug``, or with the first number that no dataset of the workspace has."""
-    name, number = slug, 2
-    while _find(connection, name, connection.workspace) is not None:
-        name, number = f"{slug}-{number}", number + 1
-    return name
-
-
 def _finished(connection: Connection, name: str) -> UUID | None:
     """The id of the dataset if it is there and whole; one left as a draft by a broken call is cleared away."""
     dataset = _find(connection, name, connection.workspace)
@@ -224,12 +286,12 @@ def _required(connection: Connection, reference: ArgillaDataset) -> UUID:
     return cast(UUID, dataset.id)
 
 
-def _record(comparison: dict[str, Any]) -> dict[str, Any]:
+def _record(comparison: dict[str, Any], use_markdown: bool) -> dict[str, Any]:
     order = [int(place) for place in comparison["order"]]
-    fields = {f"response-{place}": shown(comparison["responses"][index]) for place, index in enumerate(order, start=1)}
+    texts = [comparison["prompt"], *(comparison["responses"][index] for index in order)]
     return {
         "external_id": comparison["id"],
-        "fields": {"instruction": shown(comparison["prompt"]), **fields},
+        "fields": {name: shown(text, use_markdown) for name, text in zip(FIELDS, texts, strict=True)},
         "metadata": {"order": ",".join(map(str, order))},
     }
 

@@ -86,6 +86,7 @@ def _uv(*arguments: str) -> None:
         offline = any(word in result.stderr.lower() for word in ("connect", "dns", "resolve host", "timed out"))
         reason = "the Internet could not be reached" if offline else "its packages could not be installed"
         raise ServerError(
-            f"The annotation server could not be prepared: {reason}. Check the connection and press “Try again”; "
-            "everything but annotation works without it."
+            f"The annotation server could not be prepared: {reason}. It is needed once, to fetch about 100 MB. Check "
+            "the connection (behind a company proxy, set HTTPS_PROXY) and press “Try again”, or use an Argilla server "
+            "that you have. Everything but annotation works without it."
         ) from RuntimeError(result.stderr)

@@ -17,6 +17,7 @@ import search_text
 from argilla_server.database import AsyncSessionLocal
 from argilla_server.enums import (
     MetadataPropertyType,
+    RecordStatus,
     ResponseStatus,
     ResponseStatusFilter,
     SimilarityOrder,
@@ -115,9 +116,9 @@ def _any_of_json(document: ColumnElement, path: str, condition: TermsFilter | Ra
 def _record_condition(condition: TermsFilter | RangeFilter) -> ColumnElement[bool]:
     value = getattr(Record, condition.scope.property)
     if isinstance(condition, TermsFilter):
-        if condition.scope.property == "id":
-            return value.in_([UUID(str(term)) for term in condition.values])
-        return _matches(value, condition)
+        # Compared as the column stores it, so that an index answers.
+        known = {"id": UUID, "status": RecordStatus, "external_id": str}.get(condition.scope.property)
+        return value.in_([known(str(term)) for term in condition.values]) if known else _matches(value, condition)
     ends = (_moment(end) if condition.scope.property.endswith("_at") else end for end in (condition.ge, condition.le))
     return _matches(value, RangeFilter(condition.scope, *ends))
 

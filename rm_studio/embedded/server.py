@@ -4,6 +4,8 @@ The server is a process of its own that outlives the app's pages. ``argilla/stat
 is; every reader checks it against the process list before believing it.
 """
 
+import hashlib
+import os
 import secrets
 import socket
 import sys
@@ -23,7 +25,10 @@ from rm_studio.workspace import Workspace, read_json, write_json
 
 PREFERRED_PORT = 6900
 WORKSPACE_NAME = "rm-studio"
-START_LIMIT_S = 120.0
+START_LIMIT_S = 300.0  # a first start of a newer version may have to index a large database
+LOG_LIMIT = 2_000_000  # bytes of server.log at a start before it is put aside
+PASSWORD_VARIABLE = "RM_STUDIO_PASSWORD"  # for where nobody can read what was generated, such as a Space
+ENDED = "The annotation server has ended. Start it again; nothing is lost."
 
 
 class Credentials(Frozen):
@@ -48,6 +53,7 @@ class ServerStatus(Frozen):
     api_url: str = ""
     pid: int = 0
     started: float = 0.0
+    version: str = ""
 
     @property
     def process_id(self) -> processes.ProcessId:
@@ -60,9 +66,46 @@ def status(workspace: Workspace) -> ServerStatus:
     if known is None:
         return ServerStatus()
     found = ServerStatus.model_validate(known)
-    if found.state in ("preparing", "starting", "running") and processes.find(found.process_id) is None:
-        return ServerStatus(message="The annotation server has ended. Start it again; nothing is lost.")
+    if _has_ended(found):
+        return ServerStatus(message=ENDED)
     return found
+
+
+def has_crashed(workspace: Workspace) -> bool:
+    """Whether the server (or the app that was preparing it) is gone although nobody ended it."""
+    known = read_json(_folder(workspace) / "status.json")
+    return known is not None and _has_ended(ServerStatus.model_validate(known))
+
+
+def announce(workspace: Workspace) -> None:
+    """Say that this process is about to start the server, unless it runs already."""
+    if status(workspace).state in ("stopped", "failed"):
+        ours = processes.own_identity()._asdict()
+        coming = ServerStatus(state="preparing", message="Starting the annotation server …", **ours)
+        write_json(_folder(workspace) / "status.json", coming.model_dump())
+
+
+def wait_until_running(workspace: Workspace, limit_s: float) -> bool:
+    """Wait for a server that is just being started, but not for one that is not; whether it runs."""
+    deadline = time.monotonic() + limit_s
+    while (state := status(workspace).state) in ("preparing", "starting") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return state == "running"
+
+
+def give_up(workspace: Workspace) -> None:
+    """Say that the server crashes again and again, so that nobody starts it any more without looking."""
+    message = "The annotation server has ended several times in a row. Its log says why; then press “Try again”."
+    write_json(_folder(workspace) / "status.json", ServerStatus(state="failed", message=message).model_dump())
+
+
+def log_tail(workspace: Workspace, lines: int = 200) -> str:
+    """The last lines of the server's log, the newest first."""
+    try:
+        content = (_folder(workspace) / "server.log").read_bytes()[-200_000:]
+    except OSError:
+        return ""
+    return "\n".join(reversed(content.decode("utf-8", "replace").splitlines()[-lines:]))
 
 
 def credentials(workspace: Workspace) -> Credentials | None:
@@ -82,7 +125,8 @@ def start(workspace: Workspace, on_progress: Callable[[str], None] = lambda mess
     folder.chmod(0o700)  # the database holds keys
     with FileLock(folder / ".start.lock"):
         owner = credentials(workspace)
-        if owner and status(workspace).state == "running" and _answers(owner.api_url):
+        found = status(workspace)
+        if owner and found.state == "running" and found.version == _version() and _answers(owner.api_url):
             return owner
         try:
             return _start(workspace, folder, owner, on_progress)
@@ -108,6 +152,28 @@ def stop(workspace: Workspace) -> bool:
     return True
 
 
+def ensure_credentials(workspace: Workspace) -> Credentials:
+    """The owner's credentials, made now if the server was never started."""
+    folder = _folder(workspace)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # the database holds keys
+    with FileLock(folder / ".start.lock"):
+        owner = credentials(workspace)
+        return owner or _write_credentials(folder, owner, PREFERRED_PORT)
+
+
+def _has_ended(found: ServerStatus) -> bool:
+    alive = found.state in ("preparing", "starting", "running")
+    return alive and processes.find(found.process_id) is None
+
+
+def _version() -> str:
+    """Changes with anything that a running server must be started anew for."""
+    programs = sorted([*Path(__file__).parent.glob("server_*.py"), *Path(__file__).parent.glob("search_*.py")])
+    content = b"".join(program.read_bytes() for program in programs) + environment.fingerprint().encode()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 def _folder(workspace: Workspace) -> Path:
     return workspace.argilla_folder
 
@@ -119,9 +185,7 @@ def _start(
 
     def say(state: str, message: str, process_id: processes.ProcessId, api_url: str = "") -> None:
         on_progress(message)
-        known = ServerStatus(
-            state=state, message=message, api_url=api_url, pid=process_id.pid, started=process_id.started
-        )
+        known = ServerStatus(state=state, message=message, api_url=api_url, version=_version(), **process_id._asdict())
         write_json(file, known.model_dump())
 
     stop(workspace)  # one that lives but does not answer: two must never share the database
@@ -130,7 +194,10 @@ def _start(
     owner = _write_credentials(folder, owner, _free_port(_port_of(owner) or PREFERRED_PORT))
     program = Path(__file__).with_name("server_main.py")
     command = [str(python), str(program), str(folder), str(_port_of(owner))]
-    process_id = processes.spawn(command, folder / "server.log")
+    log = folder / "server.log"
+    if log.exists() and log.stat().st_size > LOG_LIMIT:
+        log.replace(folder / "server.old.log")
+    process_id = processes.spawn(command, log)
     say("starting", "Starting the annotation server …", process_id)
 
     deadline = time.monotonic() + START_LIMIT_S
@@ -151,7 +218,7 @@ def _write_credentials(folder: Path, owner: Credentials | None, port: int) -> Cr
         owner = Credentials(
             api_url=api_url,
             username="owner",
-            password=secrets.token_urlsafe(9),
+            password=os.environ.get(PASSWORD_VARIABLE) or secrets.token_urlsafe(9),
             api_key=f"owner.{secrets.token_urlsafe(32)}",
             workspace=WORKSPACE_NAME,
             secret_key=secrets.token_hex(32),

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +12,9 @@ import pandas as pd
 
 from rm_studio import annotation, flow, jobs, judged, preferences, simulation, tables
 from rm_studio.config import ArgillaDataset, DataSource
-from rm_studio.embedded import server
+from rm_studio.embedded import keeper, server
 from rm_studio.errors import StudioError
-from rm_studio.ui import widgets
+from rm_studio.ui import server_panels, widgets
 from rm_studio.ui.session import Session, Studio, friendly, pull_job
 from rm_studio.workspace import Project, Workspace, read_frame, read_json, rows
 
@@ -23,7 +24,7 @@ KEYS = (
     '<p class="rm-small">There: choose with the keys <kbd>1</kbd> and <kbd>2</kbd>, submit with <kbd>Enter</kbd>, '
     "discard with <kbd>Backspace</kbd>, save a draft with <kbd>Ctrl</kbd>+<kbd>S</kbd>.</p>"
 )
-COLUMNS = ["Annotator", "Submitted", "Discarded", "Draft", "Pending"]
+COLUMNS = ["Annotator", "Submitted", "Discarded", "Draft", "Pending", "Last seen at work"]
 
 
 class AnnotateTab(NamedTuple):
@@ -44,6 +45,7 @@ class Counts:
         self._connected_to: object = None
         self._known: dict[tuple[str, ArgillaDataset], annotation.Progress | None] = {}
         self._asked: dict[tuple[str, ArgillaDataset], float] = {}
+        self._seen: dict[tuple[str, str], datetime] = {}
 
     def of(self, project: Project | None) -> annotation.Progress | None:
         """The counts as last known, or None where nothing was published or the server does not answer."""
@@ -56,18 +58,29 @@ class Counts:
             threading.Thread(target=self._refresh, args=(key,), daemon=True, name="counts").start()
         return self._known.get(key)
 
+    def last_seen(self, project: Project, annotator: str) -> str:
+        """When this person's counts were last seen to change, since the app was opened."""
+        moment = self._seen.get((project.slug, annotator))
+        return f"{moment:%H:%M}" if moment else "–"
+
     def _refresh(self, key: tuple[str, ArgillaDataset]) -> None:
         with self._lock:
-            self._known[key] = self._ask(key[1])
+            before, after = self._known.get(key), self._ask(key[1])
+            if before and after:
+                for person in set(after.people) - set(before.people):
+                    self._seen[key[0], person.annotator] = datetime.now()
+            self._known[key] = after
 
     def _ask(self, reference: ArgillaDataset) -> annotation.Progress | None:
         state = server.status(self.workspace)
-        if not annotation.uses_own_server() and state.state != "running":
+        own = annotation.own_server(self.workspace)
+        if own is None and state.state != "running":
             return None
+        address = own or state.api_url
         try:
-            if self._connection is None or self._connected_to != state.api_url:
+            if self._connection is None or self._connected_to != address:
                 self._forget()
-                self._connection, self._connected_to = annotation.connect(self.workspace), state.api_url
+                self._connection, self._connected_to = annotation.connect(self.workspace), address
             return annotation.progress(self._connection, reference)
         except StudioError as error:
             log.info("no counts: %s", error)
@@ -80,7 +93,7 @@ class Counts:
         self._connection = None
 
 
-def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
+def annotate_tab(studio: Studio, counts: Counts, counts_token: gr.State) -> AnnotateTab:
     """Lay out the tab and wire it. ``counts_token`` holds the counts as last seen; its change draws them again."""
     gr.HTML(
         widgets.heading(
@@ -141,10 +154,14 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
             headers=["Why", "Row", "Prompt"], label="Why there is no pair", interactive=False, wrap=True
         )
     onward = gr.Button("Next: train →", variant="primary", visible=False, elem_classes="rm-next")
+    gr.HTML('<h3 class="rm-side">The annotation server</h3>')
+    server_panels.people_panel(studio)
+    server_panels.own_server_panel(studio)
+    server_panels.care_panel(studio)
 
     def show_server(session: Session) -> list[Any]:
         login = annotation.login(studio.workspace)
-        own = annotation.uses_own_server()
+        own = annotation.uses_own_server(studio.workspace)
         status = server.status(studio.workspace)
         running = own or status.state == "running"
         kind = "good" if running else "bad" if status.state == "failed" else "info"
@@ -152,7 +169,7 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
         if running and login and not own:
             told += widgets.facts([("user name", login.username), ("password", login.password)])
             told += widgets.small("Log in there with this name and password: they were made for you, on this machine.")
-        link = login.url if running and login else None
+        link = server_panels.labelling_url(studio, session)
         return [
             told,
             gr.update(visible=bool(link), link=link),
@@ -183,7 +200,8 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
             progress.total,
             f"{progress.completed:,} of {progress.total:,} comparisons have all their answers.",
         )
-        people = [list(person) for person in progress.people]
+        project = studio.require_project(session)
+        people = [[*person, counts.last_seen(project, person.annotator)] for person in progress.people]
         if not people:
             done += widgets.note("Nobody has answered yet. The counts refresh by themselves.")
         return [*head, done, gr.update(value=people, visible=bool(people)), gr.update(interactive=True)]
@@ -237,7 +255,7 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
         return ""
 
     def start_server() -> None:
-        threading.Thread(target=start_quietly, args=(studio.workspace,), daemon=True).start()
+        threading.Thread(target=keeper.start_quietly, args=(studio.workspace,), daemon=True).start()
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     server_view = [state, open_page, retry]
@@ -265,16 +283,6 @@ def annotate_tab(studio: Studio, counts_token: gr.State) -> AnnotateTab:
     )
     gr.on([studio.feedback_token.change], show_feedback, studio.session, feedback_view, **quiet)
     return AnnotateTab(back, onward)
-
-
-def start_quietly(workspace: Workspace) -> None:
-    """Start the embedded server; a failure is in its status, where the page finds it."""
-    try:
-        server.start(workspace)
-    except StudioError as error:
-        log.warning("%s", error, exc_info=error)
-    except Exception:
-        log.exception("the annotation server could not be started")
 
 
 def _loaded(n_pairs: int) -> None:

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from rm_studio import annotation, assets, tables
-from rm_studio.embedded import server
+from rm_studio.embedded.keeper import Keeper
 from rm_studio.training import device
-from rm_studio.ui import projects
-from rm_studio.ui.annotate import Counts, annotate_tab, start_quietly
+from rm_studio.ui import gateway, projects
+from rm_studio.ui.annotate import Counts, annotate_tab
 from rm_studio.ui.data import data_tab
 from rm_studio.ui.question import question_tab
 from rm_studio.ui.session import Session, Studio, Tokens, friendly, tokens
@@ -47,7 +45,7 @@ def build_app(workspace: Workspace) -> gr.Blocks:
             with gr.Tab("2 Question", id="question"):
                 question = question_tab(studio)
             with gr.Tab("3 Annotate", id="annotate"):
-                annotate = annotate_tab(studio, counts_token)
+                annotate = annotate_tab(studio, counts, counts_token)
             with gr.Tab("4 Train", id="train"):
                 train = train_tab(studio)
             with gr.Tab("5 Try", id="try"):
@@ -90,14 +88,21 @@ def build_app(workspace: Workspace) -> gr.Blocks:
     return app
 
 
-def serve(workspace: Workspace, host: str = "127.0.0.1", port: int | None = None, open_browser: bool = True) -> None:
+def serve(
+    workspace: Workspace,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    open_browser: bool = True,
+    allow_hosts: tuple[str, ...] = (),
+) -> None:
     """Serve the app until it is interrupted, with the embedded Argilla beside it unless another is configured.
 
-    The port is ``port``, or the first free one from ``PORT``.
+    The port is ``port``, or the first free one from ``PORT``. On any ``host`` but this machine's own, people must log
+    in. Browsers may use the machine's own names and addresses, and those in ``allow_hosts``.
     """
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.root / "uploads")
-    was_running = server.status(workspace).state == "running"
+    keeper = Keeper(workspace)
     app = build_app(workspace)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that being ended tidies up too
     # Gradio serves files from the folder it is started in: an empty one holds none.
@@ -106,24 +111,26 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int | None = None
         os.chdir(nothing)
         try:
             _, url, _ = app.launch(
-                **launch_options(workspace, host, port), inbrowser=open_browser, prevent_thread_lock=True
+                **launch_options(workspace, host, port, allow_hosts), inbrowser=open_browser, prevent_thread_lock=True
             )
             print(f"RM Studio is open at {url}", flush=True)  # noqa: T201
+            if not gateway.is_loopback(host):
+                print("People must log in. “rm-studio login” shows the name and the password.", flush=True)  # noqa: T201
             print(f"Press Ctrl+C to end it. Everything is kept in {workspace.root}", flush=True)  # noqa: T201
             # Only now: the page comes first, what takes seconds follows.
-            if not annotation.uses_own_server():
-                threading.Thread(target=start_quietly, args=(workspace,), daemon=True, name="argilla").start()
+            if not annotation.uses_own_server(workspace):
+                keeper.open()
             threading.Thread(target=device.describe, daemon=True, name="device").start()
             app.block_thread()
         finally:
             os.chdir(here)
-            if not was_running and not annotation.uses_own_server():
-                server.stop(workspace)
+            keeper.close()
 
 
-def launch_options(workspace: Workspace, host: str, port: int | None) -> dict[str, Any]:
+def launch_options(
+    workspace: Workspace, host: str, port: int | None, allow_hosts: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """What `gr.Blocks.launch` is given: our look, and nothing open that need not be."""
-    hosts = [host, "127.0.0.1", "localhost"] if host != "0.0.0.0" else ["*"]
     return {
         "server_name": host,
         "server_port": port,
@@ -139,10 +146,13 @@ def launch_options(workspace: Workspace, host: str, port: int | None) -> dict[st
         "max_file_size": tables.MAX_FILE_BYTES,
         "blocked_paths": [str(workspace.projects_folder), str(workspace.argilla_folder)],
         "allowed_paths": [],
+        "auth": None if gateway.is_loopback(host) else gateway.login(workspace),
+        "auth_message": "The name and the password are those of the owner: “rm-studio login” shows them.",
         "app_kwargs": {
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,
-            "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+            "middleware": [gateway.guard(host, allow_hosts)],
+            "routes": gateway.argilla_routes(workspace),
         },
     }

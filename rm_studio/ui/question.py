@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 import gradio as gr
 import pandas as pd
 
-from rm_studio import flow, jobs
+from rm_studio import annotation, flow, jobs
 from rm_studio.config import Question, parse_settings
 from rm_studio.ui import widgets
+from rm_studio.ui.server_panels import labelling_url
 from rm_studio.ui.session import Session, Studio, friendly, publish_job
-from rm_studio.workspace import Project, read_frame, stamp
+from rm_studio.workspace import Project, read_frame, rows, stamp
 
 FIELDS = Question.model_fields
+TAKEN = 8  # the place of the choice for a name that is taken, among what `show_state` updates
 
 
 class QuestionTab(NamedTuple):
@@ -45,6 +47,7 @@ def question_tab(studio: Studio) -> QuestionTab:
             annotators = gr.Slider(
                 1, 10, step=1, label=FIELDS["annotators"].title, info=FIELDS["annotators"].description
             )
+            use_markdown = gr.Checkbox(label=FIELDS["use_markdown"].title, info=FIELDS["use_markdown"].description)
             guidelines = gr.Textbox(
                 label=FIELDS["guidelines"].title,
                 info=FIELDS["guidelines"].description,
@@ -57,6 +60,7 @@ def question_tab(studio: Studio) -> QuestionTab:
             with gr.Row():
                 previous = gr.Button("← Previous", size="sm")
                 following = gr.Button("Next →", size="sm")
+                see = gr.Button("See it in Argilla ↗", size="sm", visible=False, link_target="_blank")
             with gr.Accordion("The guidelines as they will look", open=False):
                 rendered = gr.Markdown()
     with gr.Column(visible=False, elem_classes="rm-card") as publishing:
@@ -66,24 +70,35 @@ def question_tab(studio: Studio) -> QuestionTab:
                 "Argilla is the page where people answer. Publishing again adds only what is not there yet.",
             ),
         )
+        name = gr.Textbox(label="Name in Argilla", info="What annotators see in the list of datasets.", max_length=200)
         state = gr.HTML()
+        with gr.Column(visible=False) as taken:
+            taken_note = gr.HTML()
+            with gr.Row():
+                go_on = gr.Button("Go on with that one", elem_classes="rm-act")
+                rename = gr.Button("Use another name", variant="primary", elem_classes="rm-act")
+                cancel = gr.Button("Cancel", elem_classes="rm-act")
+            free_name = gr.State("")
         with gr.Row():
             publish = gr.Button("Publish to Argilla", variant="primary", elem_classes="rm-act")
             stop = gr.Button("Stop", variant="stop", visible=False, elem_classes="rm-act")
     onward = gr.Button("Next: annotate →", variant="primary", visible=False, elem_classes="rm-next")
     place = gr.State(0)
-    form = [title, description, annotators, guidelines]
+    form = [title, description, annotators, use_markdown, guidelines]
 
     def show_form(session: Session) -> list[Any]:
         project = studio.project(session)
-        question = project.info.question if project else Question()
+        info = project.info if project else None
+        question = info.question if info else Question()
         return [
             question.title,
             question.description,
             question.annotators,
+            question.use_markdown,
             question.guidelines,
             question.guidelines,
             0,
+            info.argilla.name if info and info.argilla else project.slug if project else "",
         ]
 
     def show_state(session: Session) -> list[Any]:
@@ -116,7 +131,9 @@ def question_tab(studio: Studio) -> QuestionTab:
             ),
             gr.update(visible=running),
             gr.update(visible=bool(n_records) and not running),
-            *[locked] * 4,
+            gr.update(visible=False) if published else gr.update(),
+            gr.update(interactive=not (info and info.argilla)),
+            *[locked] * 5,
         ]
 
     def show_preview(session: Session, place: int, title: str, description: str) -> str:
@@ -127,22 +144,57 @@ def question_tab(studio: Studio) -> QuestionTab:
         project = studio.project(session)
         if project is None or ((reference := project.info.argilla) is not None and reference.n_records):
             return
-        names = ("title", "description", "annotators", "guidelines")
+        names = ("title", "description", "annotators", "use_markdown", "guidelines")
         project.update(question=parse_settings(Question, dict(zip(names, values, strict=True))))
 
+    def begin(session: Session, name: str, join: bool) -> list[Any]:
+        project = studio.require_project(session)
+        jobs.start(
+            publish_job(project), "Publishing", lambda job: flow.publish(studio.workspace, project, job, name, join)
+        )
+        return [*show_state(session), "", ""]
+
     @friendly
-    def start(session: Session, *values: Any) -> list[Any]:
+    def start(session: Session, name: str, *values: Any) -> list[Any]:
         project = studio.require_project(session)
         save(session, *values)
-        jobs.start(publish_job(project), "Publishing", lambda job: flow.publish(studio.workspace, project, job))
-        return show_state(session)
+        name = name.strip() or project.slug
+        if project.info.argilla is None:
+            with annotation.connect(studio.workspace) as connection:
+                free = annotation.name_is_taken(connection, project, name)
+            if free:
+                view = show_state(session)
+                view[TAKEN] = gr.update(visible=True)
+                text = f"There is already a dataset “{name}” in Argilla. Go on with it only if it is this project’s."
+                return [*view, widgets.note(text, "warn"), free]
+        return begin(session, name, join=False)
+
+    @friendly
+    def go_on_with(session: Session, name: str) -> list[Any]:
+        return begin(session, name.strip(), join=True)
+
+    @friendly
+    def use_free_name(session: Session, free: str) -> list[Any]:
+        return [*begin(session, free, join=False), free]
+
+    @friendly
+    def show_link(session: Session, place: int) -> Any:
+        project = studio.project(session)
+        comparisons = _comparisons(project.comparisons, stamp(project.comparisons)) if project else None
+        reference = project.info.argilla if project else None
+        base = labelling_url(studio, None)
+        if project is None or comparisons is None or reference is None or not reference.n_records or base is None:
+            return gr.update(visible=False)
+        comparison = rows(comparisons.iloc[[place % len(comparisons)]])[0]
+        return gr.update(visible=True, link=base + annotation.page_of(reference, comparison))
 
     def ask_to_stop(session: Session) -> None:
         if project := studio.project(session):
             jobs.stop(publish_job(project))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    state_view = [waiting, back, body, publishing, state, publish, stop, onward, *form]
+    state_view = [waiting, back, body, publishing, state, publish, stop, onward, taken, name, *form]
+    start_view = [*state_view, taken_note, free_name]
     preview_inputs = [studio.session, place, title, description]
     gr.on(
         [title.blur, description.blur, annotators.release, guidelines.blur],
@@ -155,9 +207,19 @@ def question_tab(studio: Studio) -> QuestionTab:
     gr.on([title.change, description.change, place.change], show_preview, preview_inputs, preview, **quiet)
     previous.click(lambda place: max(0, place - 1), place, place, **quiet)
     following.click(lambda place: place + 1, place, place, **quiet)
-    publish.click(start, [studio.session, *form], state_view, api_visibility="private")
+    publish.click(start, [studio.session, name, *form], start_view, api_visibility="private")
+    go_on.click(go_on_with, [studio.session, name], start_view, api_visibility="private")
+    rename.click(use_free_name, [studio.session, free_name], [*start_view, name], api_visibility="private")
+    gr.on([cancel.click, studio.session.change], lambda: gr.update(visible=False), None, taken, **quiet)
     stop.click(ask_to_stop, studio.session, None, **quiet)
-    studio.session.change(show_form, studio.session, [*form, rendered, place], **quiet)
+    gr.on(
+        [place.change, studio.data_token.change, studio.server_token.change],
+        show_link,
+        [studio.session, place],
+        see,
+        **quiet,
+    )
+    studio.session.change(show_form, studio.session, [*form, rendered, place, name], **quiet)
     studio.data_token.change(show_state, studio.session, state_view, **quiet)
     studio.data_token.change(show_preview, preview_inputs, preview, **quiet)
     return QuestionTab(back, onward)

@@ -83,7 +83,8 @@ def pull_job(project: Project) -> Path:
 def tokens(workspace: Workspace, project: Project | None) -> Tokens:
     """The tokens of the open project and the annotation server as the files are now."""
     # States are asked for, not only files: a process that was killed writes nothing.
-    argilla = (stamp(workspace.argilla_folder / "status.json"), server.status(workspace).state)
+    folder = workspace.argilla_folder
+    argilla = (stamp(folder / "status.json"), stamp(folder / "own_server.json"), server.status(workspace).state)
     if project is None:
         return Tokens((), (), (), (), argilla)
     run_files = tuple(

@@ -13,7 +13,6 @@ import asyncio
 import itertools
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ from rm_studio.workspace import Workspace
 
 STOCK = Path(__file__).parents[1] / "stock_server.py"
 BATCH = 50
-WORDS = "what should a person say when the answer is long and the question was short but fair to everybody".split()
+WORDS = "what should a person say when the answer is long and the question was short but fair to all"
 
 
 class Api:
@@ -97,7 +96,7 @@ def _batched(numbers: Iterator[int]) -> Iterator[tuple[int, ...]]:
 def record(number: int) -> dict[str, Any]:
     """A comparison of usual length: 20 words of prompt, 100 of each answer."""
     pick = random.Random(number)
-    texts = [" ".join(pick.choices(WORDS, k=length)) for length in (20, 100, 100)]
+    texts = [" ".join(pick.choices(WORDS.split(), k=length)) for length in (20, 100, 100)]
     fields = dict(zip(("instruction", "response-1", "response-2"), texts, strict=True))
     return {"external_id": f"record-{number}", "fields": fields, "metadata": {"order": "0,1"}}
 
@@ -107,7 +106,12 @@ async def annotate(url: str, key: str, dataset: str, until: float, times: dict[s
     open_ = {"type": "terms", "scope": {"entity": "record", "property": "status"}, "values": ["pending"]}
     body = {"filters": {"and": [pending, open_]}}
     # The stock server closes a connection that is idle for 5 s.
-    options = {"headers": {"X-Argilla-Api-Key": key}, "timeout": 120, "limits": httpx.Limits(keepalive_expiry=1), "verify": False}
+    options = {
+        "headers": {"X-Argilla-Api-Key": key},
+        "timeout": 120,
+        "limits": httpx.Limits(keepalive_expiry=1),
+        "verify": False,
+    }
     async with httpx.AsyncClient(base_url=url, **options) as http:
 
         async def timed(kind: str, method: str, path: str, **options: Any) -> Any:
