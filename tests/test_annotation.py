@@ -138,13 +138,6 @@ def test_a_dataset_left_as_a_draft_is_cleared_and_made_again(connection: Connect
     assert publish(connection, project).n_records == 30
 
 
-def test_a_name_that_another_dataset_has_is_not_written_into(connection: Connection, project: Project) -> None:
-    first = publish(connection, project)
-    project.update(argilla=None)
-    second = publish(connection, project)
-    assert (first.name, second.name) == (project.slug, f"{project.slug}-2")
-
-
 def test_a_dataset_that_was_deleted_is_an_error_never_a_short_result(connection: Connection, project: Project) -> None:
     reference = publish(connection, project)
     dataset = connection.client.datasets(name=reference.name, workspace=reference.workspace)
