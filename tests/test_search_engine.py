@@ -106,7 +106,8 @@ def test_words_and_the_query_language(bank: Dataset, query: str, field: str | No
 
 
 @pytest.mark.parametrize(
-    "query", ["(" * 5000, "-" * 999, '"' * 999, "a | " * 3000, "x~99999 y*~2", "\\", "'; DROP TABLE records; --", "\x00"]
+    "query",
+    ["(" * 5000, "-" * 999, '"' * 999, "a | " * 3000, "x~99999 y*~2", "\\", "'; DROP TABLE records; --", "\x00"],
 )
 def test_no_query_is_an_error(bank: Dataset, query: str) -> None:
     assert bank.search(query)["total"] >= 0
@@ -127,7 +128,9 @@ def test_chat_custom_and_image_fields(api: Api) -> None:
 
 def test_scripts_without_spaces_are_found_within_a_sentence(api: Api) -> None:
     dataset = api.dataset()
-    dataset.add({"fields": {"text": "我喜欢养猫和狗"}}, {"fields": {"text": "Straße — ёлка"}}, {"fields": {"text": "cafe"}})
+    dataset.add(
+        {"fields": {"text": "我喜欢养猫和狗"}}, {"fields": {"text": "Straße — ёлка"}}, {"fields": {"text": "cafe"}}
+    )
     assert dataset.total("猫") == 1
     assert dataset.total("喜欢 -猫") == 0
     assert dataset.total("STRASSE") == 0 and dataset.total("straße ЁЛКА") == 1
@@ -407,9 +410,7 @@ def test_an_index_that_cannot_be_vouched_for_is_made_anew(argilla: Workspace, ap
     with closing(sqlite3.connect(argilla.argilla_folder / "argilla.db")) as database, database:
         # As a migration does that makes the table anew: the triggers go, and somebody writes without them.
         database.execute("DROP TRIGGER studio_records_update")
-        database.execute(
-            "UPDATE records SET fields = ? WHERE id = ?", ['{"text": "an ibex"}', found.replace("-", "")]
-        )
+        database.execute("UPDATE records SET fields = ? WHERE id = ?", ['{"text": "an ibex"}', found.replace("-", "")])
     server.start(argilla)
     with closing(Api.of(argilla)) as reached:
         again = Dataset(reached, dataset.id)

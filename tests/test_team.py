@@ -83,7 +83,7 @@ def test_adding_people_resetting_passwords_and_removing_without_losing_answers(
 
 @pytest.mark.parametrize("name", ["", "   ", "-dash", "<b>", "x" * 61, "owner"])
 def test_names_that_do_not_do(connection: Connection, name: str) -> None:
-    with pytest.raises(AnnotationError, match="A name has up to|already"):
+    with pytest.raises(AnnotationError, match=r"A name has up to|already"):
         people.add(connection, name)
 
 
@@ -116,7 +116,9 @@ def test_a_taken_name_is_offered_to_go_on_with_or_to_rename(argilla: Workspace, 
     assert (joined.id, joined.n_records) == (first.id, 30)
 
 
-def test_going_on_with_a_dataset_that_asks_something_else_is_refused(argilla: Workspace, connection: Connection) -> None:
+def test_going_on_with_a_dataset_that_asks_something_else_is_refused(
+    argilla: Workspace, connection: Connection
+) -> None:
     with closing(Api.of(argilla)) as api:
         other = api.dataset()
         name = api("GET", f"datasets/{other.id}")["name"]
@@ -230,7 +232,7 @@ def test_a_dataset_deleted_during_a_pull_is_an_error_never_a_short_result(
     def delete_at_half(done: int, total: int) -> None:
         connection.http.delete(f"/api/v1/datasets/{reference.id}")
 
-    with pytest.raises(AnnotationError, match="no longer in Argilla|records came back"):
+    with pytest.raises(AnnotationError, match=r"no longer in Argilla|records came back"):
         annotation.pull(connection, reference, comparisons, delete_at_half)
 
 

@@ -116,7 +116,10 @@ def connect(workspace: Workspace) -> Connection:
     """
     if own := own_server(workspace):
         return connect_to(**own.model_dump())
-    if not embedded.wait_until_running(workspace, STARTING_LIMIT_S) or (owner := embedded.credentials(workspace)) is None:
+    if (
+        not embedded.wait_until_running(workspace, STARTING_LIMIT_S)
+        or (owner := embedded.credentials(workspace)) is None
+    ):
         raise ServerError("The annotation server is not running yet. Start it on the Annotate tab, then try again.")
     return connect_to(owner.api_url, owner.api_key, owner.workspace)._replace(server="embedded")
 

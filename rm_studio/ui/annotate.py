@@ -21,8 +21,9 @@ from rm_studio.workspace import Project, Workspace, read_frame, read_json, rows
 log = logging.getLogger(__name__)
 REFRESH_S = 3.0
 KEYS = (
-    '<p class="rm-small">There: choose with the keys <kbd>1</kbd> and <kbd>2</kbd>, submit with <kbd>Enter</kbd>, '
-    "discard with <kbd>Backspace</kbd>, save a draft with <kbd>Ctrl</kbd>+<kbd>S</kbd>.</p>"
+    '<p class="rm-small">There: the keys <kbd>1</kbd> and <kbd>2</kbd> choose and submit at once, '
+    "<kbd>Backspace</kbd> discards. To think again later, click a number and save a draft with <kbd>Ctrl</kbd>+"
+    "<kbd>S</kbd>.</p>"
 )
 COLUMNS = ["Annotator", "Submitted", "Discarded", "Draft", "Pending", "Last seen at work"]
 

@@ -22,6 +22,7 @@ from rm_studio.workspace import Workspace
 
 ARGILLA_PATH = "/argilla/"
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 WRONG_LOGIN_PAUSE_S = 1.0
 
 # On a broken connection it would log the request's headers, and with them the key that somebody logged in with.
@@ -103,6 +104,9 @@ def argilla_routes(workspace: Workspace) -> list[Route]:
                 "The annotation page is not running. Start it on the Annotate tab of RM Studio, then load this again."
             )
             return PlainTextResponse(text, 503)
+        if request.method in WITHOUT_BODY:  # the proxy passes none on, so their length must not be passed on either
+            lengths = (b"content-length", b"transfer-encoding")
+            request.scope["headers"] = [item for item in request.scope["headers"] if item[0] not in lengths]
         target = httpx.URL(found.api_url + "/")
         if proxy is None or proxy.base_url != target:
             proxy = ReverseHttpProxy(client, base_url=target)

@@ -21,7 +21,7 @@ from rm_studio.workspace import Workspace
 class RunningApp:
     """``rm-studio`` on a workspace; ``url`` answers."""
 
-    def __init__(self, workspace: Workspace, *command: str) -> None:
+    def __init__(self, workspace: Workspace, *command: str, options: tuple[str, ...] = ()) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -29,7 +29,7 @@ class RunningApp:
         self.workspace = workspace
         self.begun = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rm_studio", *command, "--no-browser", "--port", str(port)],
+            [sys.executable, "-m", "rm_studio", *command, "--no-browser", "--port", str(port), *options],
             env={**os.environ, "RM_STUDIO_HOME": str(workspace.root)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
