@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from support import SHARED_DATA
 
-from rm_studio.embedded import server
+from rm_studio.embedded import keeper, server
 from rm_studio.workspace import Workspace
 
 
@@ -32,6 +32,7 @@ def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """A workspace whose embedded Argilla is built and running, for the whole session."""
     found = Workspace(tmp_path_factory.mktemp("argilla-home"))
     server.start(found)
+    keeper.stay(found, True)  # an app of one test must not end what the next one needs
     yield found
     server.stop(found)
 

@@ -1,6 +1,8 @@
 """The command line, as a person types it: the same journey without a page."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +89,24 @@ def test_the_embedded_argilla_is_found_by_its_command(argilla: Workspace) -> Non
     me = httpx.get(f"{credentials['api_url']}/api/v1/me", headers={"X-Argilla-Api-Key": credentials["api_key"]})
     assert me.json()["username"] == credentials["username"]
     assert credentials["password"] not in started.stdout + started.stderr
+
+
+def test_the_owner_s_login_is_shown_and_stays(tmp_path: Path) -> None:
+    first, again = (rm_studio("login", home=tmp_path).stdout for _ in range(2))
+    assert first == again
+    assert re.fullmatch(r"Name: owner\nPassword: \S{12,}\n", first)
+
+
+def test_backups_are_made_listed_and_put_back_by_command(argilla: Workspace, tmp_path: Path) -> None:
+    assert "nothing to back up" in rm_studio("argilla", "backup", home=tmp_path).stderr
+    assert "no copy of this name" in rm_studio("argilla", "restore", "x.db", home=tmp_path).stderr
+    name = rm_studio("argilla", "backup", home=argilla.root).stdout.split(":")[0]
+    assert name in rm_studio("argilla", "backups", home=argilla.root).stdout
+    folder = tmp_path / "argilla" / "backups"
+    folder.mkdir(parents=True)
+    shutil.copy(argilla.argilla_folder / "backups" / name, folder)
+    assert "Put back" in rm_studio("argilla", "restore", name, home=tmp_path).stdout
+    assert (tmp_path / "argilla" / "argilla.db").exists()
 
 
 def test_stop_says_when_there_is_nothing_to_stop(tmp_path: Path) -> None:

@@ -107,7 +107,18 @@ def test_words_and_the_query_language(bank: Dataset, query: str, field: str | No
 
 @pytest.mark.parametrize(
     "query",
-    ["(" * 5000, "-" * 999, '"' * 999, "a | " * 3000, "x~99999 y*~2", "\\", "'; DROP TABLE records; --", "\x00"],
+    [
+        "(" * 5000,
+        "-" * 999,
+        '"' * 999,
+        "a | " * 3000,
+        "x~99999 y*~2",
+        "\\",
+        "'; DROP TABLE records; --",
+        "\x00",
+        " ".join(f"a{number} | b{number}" for number in range(300)),
+        " ".join(f"w{number}~2" for number in range(200)),
+    ],
 )
 def test_no_query_is_an_error(bank: Dataset, query: str) -> None:
     assert bank.search(query)["total"] >= 0
@@ -133,6 +144,7 @@ def test_scripts_without_spaces_are_found_within_a_sentence(api: Api) -> None:
     )
     assert dataset.total("猫") == 1
     assert dataset.total("喜欢 -猫") == 0
+    assert dataset.total('"我喜欢 养猫"') == 1
     assert dataset.total("STRASSE") == 0 and dataset.total("straße ЁЛКА") == 1
     assert dataset.total("café") == 0, "accents count, as for Elasticsearch's standard analyzer"
 
@@ -257,6 +269,9 @@ def test_record_properties(bank: Dataset) -> None:
     assert bank.total(None, None, terms(record("status"), "pending")) == 7
     assert bank.total(None, None, between(record("inserted_at"), ge="2020-01-01T00:00:00")) == 9
     assert bank.total(None, None, between(record("inserted_at"), le="2020-01-01T00:00:00")) == 0
+    assert bank.total(None, None, between(record("inserted_at"), ge=1_577_836_800_000)) == 9, "milliseconds"
+    assert bank.total(None, None, between(record("inserted_at"), ge="no date")) == 0
+    assert bank.total(None, None, terms(record("id"), "no id")) == 0
 
 
 @pytest.mark.parametrize("property", ["inserted_at", "updated_at", "id", "status"])

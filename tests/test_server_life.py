@@ -112,7 +112,7 @@ def test_a_server_that_crashes_again_and_again_is_given_up(own: Workspace, monke
     starts = []
     crashed = {"state": "running", "pid": 999_999_999, "started": 1.0}
 
-    def crash(workspace: Workspace) -> None:
+    def crash(workspace: Workspace, given_up: Callable[[], bool]) -> None:
         starts.append(1)
         write_json(workspace.argilla_folder / "status.json", server.ServerStatus(**crashed).model_dump())
 

@@ -88,7 +88,7 @@ def test_names_that_do_not_do(connection: Connection, name: str) -> None:
 
 
 def test_only_the_owner_manages_people_and_the_owner_stays(argilla: Workspace, connection: Connection) -> None:
-    with pytest.raises(AnnotationError, match="the owner stays"):
+    with pytest.raises(AnnotationError, match="owners and admins stay"):
         people.remove(connection, "owner")
     owner = server.credentials(argilla)
     assert owner is not None
@@ -125,6 +125,16 @@ def test_going_on_with_a_dataset_that_asks_something_else_is_refused(
         with pytest.raises(AnnotationError, match="asks something else"):
             publish(connection, make_project(argilla, "Other"), name=name, go_on=True)
         assert other.total() == 0
+        publish(connection, make_project(argilla, "Plain"))
+        marked = make_project(argilla, "Marked")
+        marked.update(question=Question(use_markdown=True))
+        with pytest.raises(AnnotationError, match="asks something else"):
+            publish(connection, marked, name="plain", go_on=True)
+        body = {"name": "Another draft", "workspace_id": api.workspace_id()}
+        draft = api("POST", "datasets", body)["id"]
+        with pytest.raises(AnnotationError, match="asks something else"):
+            publish(connection, make_project(argilla, "Draft taker"), name="Another draft", go_on=True)
+        assert api("GET", f"datasets/{draft}")["status"] == "draft", "it is not ours to clear away"
     with pytest.raises(AnnotationError, match="needs a letter"):
         annotation.name_is_taken(connection, make_project(argilla, "Odd name"), "<b>")
 
@@ -275,6 +285,7 @@ def test_the_stock_server_serves_just_as_well(stock: OwnServer, workspace: Works
         assert people.add(connection, "anna")
         assert people.reset_password(connection, "anna")
         people.remove(connection, "anna")
+        assert people.add(connection, "anna") is None, "on a server of the team's own a password is left alone"
     assert flow.pull(workspace, project, job) == "7 answers pulled; they make 7 preference pairs."
 
 

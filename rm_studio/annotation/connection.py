@@ -199,8 +199,8 @@ def _no_answer(api_url: str, error: Exception, with_token: bool) -> str:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn what the Argilla client raises into our own errors."""
+def translated(gone: str = GONE) -> Iterator[None]:
+    """Turn what the Argilla client raises into our own errors; ``gone`` is said where it knows no such thing."""
     from argilla._exceptions import (
         ArgillaAPIError,
         ArgillaCredentialsError,
@@ -219,12 +219,11 @@ def translated() -> Iterator[None]:
             "Your role in Argilla does not allow this. Ask its owner to make you an admin."
         ) from error
     except NotFoundError as error:
-        raise AnnotationError(GONE) from error
+        raise AnnotationError(gone) from error
     except httpx.HTTPStatusError as error:
-        gone = error.response.status_code == 404
-        raise AnnotationError(
-            GONE if gone else f"Argilla answered with an error ({error.response.status_code}). Try again."
-        ) from error
+        status = error.response.status_code
+        missing = status in (404, 405)
+        raise AnnotationError(gone if missing else f"Argilla answered with an error ({status}). Try again.") from error
     except httpx.HTTPError as error:
         raise ServerError(
             "The annotation server stopped answering. Check that it is running, then try again."

@@ -105,6 +105,8 @@ def publish(
         project.update(argilla=reference)
     with translated():
         dataset_id = _finished(connection, reference.name) or _create(connection, reference.name, info.question)
+        # From here on annotators may see the question: it is fixed, also if we are cut off.
+        reference = project.update(argilla=reference.model_copy(update={"id": str(dataset_id)})).argilla or reference
         for start in range(0, len(comparisons), BATCH):
             if should_stop():
                 break
@@ -118,7 +120,12 @@ def publish(
     return reference
 
 
-def page_of(reference: ArgillaDataset, comparison: dict[str, Any] | None = None, status: str = "pending") -> str:
+def page_of(
+    reference: ArgillaDataset,
+    comparison: dict[str, Any] | None = None,
+    status: str = "pending",
+    use_markdown: bool = False,
+) -> str:
     """Where people annotate the dataset, or see one comparison of it, as a path below the server's address.
 
     Argilla's page has no address for a record; it opens on what it is asked to search. The beginnings of the three
@@ -129,7 +136,7 @@ def page_of(reference: ArgillaDataset, comparison: dict[str, Any] | None = None,
     if comparison is None:
         return path
     texts = [comparison["prompt"], *comparison["responses"]]
-    phrases = [f'"{words}"' for text in texts if (words := " ".join(re.findall(r"[^\W_]+", text)[:LINK_WORDS]))]
+    phrases = [f'"{words}"' for text in texts if (words := _first_words(shown(text, use_markdown)))]
     return f"{path}?{urlencode({'page': 1, 'status': status, 'search': ' '.join(phrases)}, quote_via=quote)}"
 
 
@@ -207,19 +214,43 @@ def shown(text: str, use_markdown: bool = False) -> str:
     return re.sub(r"(?i)(javascript|data|vbscript)(\s*:)", "\\1\u2060\\2", text)
 
 
+def _first_words(text: str) -> str:
+    """The first words of a text, as a search must name them; none from a combining accent on, which splits a word."""
+    before, accent, _ = re.match(r"([^\u0300-\u036f]*)([\u0300-\u036f]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    words = re.findall(r"[^\W_]+", before)
+    return " ".join((words[:-1] if accent else words)[:LINK_WORDS])
+
+
 def _is_own(reference: ArgillaDataset | None, connection: Connection) -> bool:
     here = (connection.server, connection.workspace)
     return reference is not None and (reference.server, reference.workspace) == here
 
 
 def _must_ask_the_same(connection: Connection, name: str, question: Question) -> None:
+    """Raise AnnotationError unless the dataset asks this very question of the same fields."""
     dataset = _find(connection, name, connection.workspace)
-    fields = {field["name"] for field in _items(connection, f"/api/v1/datasets/{dataset.id}/fields")}
-    questions = {item["name"] for item in _items(connection, f"/api/v1/datasets/{dataset.id}/questions")}
-    if fields != set(FIELDS) or questions != {question.name}:
+    fields = _items(connection, f"/api/v1/datasets/{dataset.id}/fields")
+    questions = _items(connection, f"/api/v1/datasets/{dataset.id}/questions")
+    there = (
+        dataset.status,
+        dataset.distribution.min_submitted,
+        {field["name"]: field["settings"].get("use_markdown") for field in fields},
+        [(item["name"], item["title"], _values(item["settings"])) for item in questions],
+    )
+    wanted = (
+        "ready",
+        question.annotators,
+        dict.fromkeys(FIELDS, question.use_markdown),
+        [(question.name, question.title, list(question.values))],
+    )
+    if there != wanted:
         raise AnnotationError(
             f"The dataset “{name}” in Argilla asks something else, so nothing was added. Rename yours."
         )
+
+
+def _values(settings: dict[str, Any]) -> list[Any]:
+    return [option["value"] for option in settings.get("options", ())]
 
 
 def _items(connection: Connection, path: str) -> list[dict[str, Any]]:

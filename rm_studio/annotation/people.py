@@ -8,6 +8,7 @@ from rm_studio.annotation.connection import Connection, translated
 from rm_studio.errors import AnnotationError
 
 ANNOTATOR = "annotator"
+NO_PERSON = "Argilla does not know this person any more, or is too old to do this. Load the page again."
 NOT_OWNER = "Only the owner of this Argilla server may add or remove people. Ask them, or connect with their API key."
 
 
@@ -33,8 +34,10 @@ def people(connection: Connection) -> tuple[Person, ...]:
     return tuple(sorted(found))
 
 
-def add(connection: Connection, username: str) -> str:
+def add(connection: Connection, username: str) -> str | None:
     """Add an annotator to the workspace and return the password, which is told nowhere else.
+
+    None for somebody whom a server of the team's own knows already: the password that they have is left alone.
 
     Raises:
         AnnotationError: the name does not do or is taken, or we are not the owner.
@@ -43,18 +46,20 @@ def add(connection: Connection, username: str) -> str:
     if not re.fullmatch(r"[^\W_][\w.@' -]{0,59}", username):
         raise AnnotationError("A name has up to 60 letters, digits, spaces or . - _ @ ', and begins with a letter.")
     _must_be_owner(connection)
-    with translated():
+    with translated(NO_PERSON):
         if any(user["username"] == username for user in _members(connection)):
             raise AnnotationError(f"“{username}” is already in the team. A forgotten password can be made anew.")
         known = next((user for user in _users(connection) if user["username"] == username), None)
-        password = _new_password()
+        password: str | None = _new_password()
         if known is not None and known["role"] != ANNOTATOR:
             raise AnnotationError(f"There is already somebody called “{username}”. Choose another name.")
         if known is None:
             body = {"first_name": username, "username": username, "password": password, "role": ANNOTATOR}
             known = _call(connection, "POST", "/api/v1/users", body)
-        else:  # was here before: the answers are still theirs
+        elif _is_ours(connection):  # was here before: the answers are still theirs
             _call(connection, "PATCH", f"/api/v1/users/{known['id']}", {"password": password})
+        else:
+            password = None
         path = f"/api/v1/workspaces/{_workspace_id(connection)}/users"
         _call(connection, "POST", path, {"user_id": known["id"]})
     return password
@@ -68,31 +73,33 @@ def reset_password(connection: Connection, username: str) -> str:
     """
     user = _annotator(connection, username)
     password = _new_password()
-    with translated():
+    with translated(NO_PERSON):
         _call(connection, "PATCH", f"/api/v1/users/{user['id']}", {"password": password})
     return password
 
 
 def remove(connection: Connection, username: str) -> None:
-    """Take an annotator out of the team: they cannot get in any more. What they answered stays.
+    """Take an annotator out of the team: they see none of its datasets any more. What they answered stays.
 
-    Argilla would delete all their answers together with a user, so the user is kept, without workspace or password.
+    Argilla would delete all their answers together with a user, so the user is kept, without the workspace; on the
+    embedded server, where there is no other, without a password too.
 
     Raises:
         AnnotationError: there is nobody of this name in the team, or we are not the owner.
     """
     user = _annotator(connection, username)
-    with translated():
+    with translated(NO_PERSON):
         _call(connection, "DELETE", f"/api/v1/workspaces/{_workspace_id(connection)}/users/{user['id']}")
-        _call(connection, "PATCH", f"/api/v1/users/{user['id']}", {"password": secrets.token_urlsafe(30)})
+        if _is_ours(connection):
+            _call(connection, "PATCH", f"/api/v1/users/{user['id']}", {"password": secrets.token_urlsafe(30)})
 
 
 def _annotator(connection: Connection, username: str) -> dict[str, Any]:
     _must_be_owner(connection)
     with translated():
         found = next((user for user in _members(connection) if user["username"] == username), None)
-    if found is None or found["role"] == "owner":
-        raise AnnotationError("Choose one of the people in the table first; the owner stays.")
+    if found is None or found["role"] != ANNOTATOR:
+        raise AnnotationError("Choose one of the annotators first; owners and admins stay as they are.")
     return found
 
 
@@ -104,6 +111,10 @@ def _must_be_owner(connection: Connection) -> None:
 
 def _is_owner(connection: Connection) -> bool:
     return bool(connection.client.me.role.value == "owner")
+
+
+def _is_ours(connection: Connection) -> bool:
+    return connection.server == "embedded"
 
 
 def _members(connection: Connection) -> list[dict[str, Any]]:

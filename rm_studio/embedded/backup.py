@@ -67,16 +67,18 @@ def restore(workspace: Workspace, name: str) -> None:
             whole = False
     if not whole:
         raise ServerError("This copy is damaged and was not put back. Choose another one.")
-    server.stop(workspace)
-    database = workspace.argilla_folder / "argilla.db"
-    if database.exists():
-        back_up(workspace)
-    fresh = database.with_suffix(".restored")
-    shutil.copyfile(file, fresh)
-    fresh.chmod(0o600)
-    for beside in ("-wal", "-shm"):  # they belong to the database that goes
-        database.with_name(database.name + beside).unlink(missing_ok=True)
-    fresh.replace(database)
+    if server.status(workspace).state == "preparing":
+        raise ServerError("The annotation server is just being prepared. Try again when it runs.")
+    with server.held_still(workspace):  # nobody starts one on a database that is about to go
+        database = workspace.argilla_folder / "argilla.db"
+        if database.exists():
+            back_up(workspace)
+        fresh = database.with_suffix(".restored")
+        shutil.copyfile(file, fresh)
+        fresh.chmod(0o600)
+        for beside in ("-wal", "-shm"):  # they belong to the database that goes
+            database.with_name(database.name + beside).unlink(missing_ok=True)
+        fresh.replace(database)
 
 
 def _describe(file: Path) -> Backup:

@@ -8,6 +8,7 @@ nothing. ``rm-studio argilla start`` leaves one that names no process: then the 
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rm_studio import processes
@@ -22,10 +23,11 @@ MOST_RESTARTS, RESTARTS_WITHIN_S = 3, 300.0
 
 
 class Keeper:
-    """Keeps the server running from ``open`` to ``close``."""
+    """Keeps the server running from ``open`` to ``close``, for as long as it is ``wanted`` at all."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, wanted: Callable[[], bool] = lambda: True) -> None:
         self.workspace = workspace
+        self.wanted = wanted
         self._closing = threading.Event()
         self._restarts: list[float] = []
         own = processes.own_identity()
@@ -34,7 +36,8 @@ class Keeper:
     def open(self) -> None:
         """Note that this app uses the server, and see to it in the background that it runs."""
         write_json(self._file, processes.own_identity()._asdict())
-        server.announce(self.workspace)
+        if self.wanted():
+            server.announce(self.workspace)
         threading.Thread(target=self._keep, daemon=True, name="argilla").start()
 
     def close(self) -> None:
@@ -45,17 +48,26 @@ class Keeper:
             server.stop(self.workspace)
 
     def _keep(self) -> None:
-        start_quietly(self.workspace)
-        while not self._closing.wait(CHECK_S):
-            if not server.has_crashed(self.workspace):
-                continue
-            recent = [moment for moment in self._restarts if time.monotonic() - moment < RESTARTS_WITHIN_S]
-            if len(recent) >= MOST_RESTARTS:
-                server.give_up(self.workspace)
-                continue
-            self._restarts = [*recent, time.monotonic()]
-            log.warning("the annotation server has crashed and is started again")
-            start_quietly(self.workspace)
+        kept = False
+        while not self._closing.is_set():
+            if self.wanted() and not kept:
+                start_quietly(self.workspace, self._closing.is_set)
+            elif kept and not self.wanted() and not others(self.workspace):
+                server.stop(self.workspace)
+            kept = self.wanted()
+            if kept and server.has_crashed(self.workspace):
+                self._start_again()
+            self._closing.wait(CHECK_S)
+
+    def _start_again(self) -> None:
+        """Start the server that has crashed, unless it does so again and again."""
+        self._restarts = [moment for moment in self._restarts if time.monotonic() - moment < RESTARTS_WITHIN_S]
+        if len(self._restarts) >= MOST_RESTARTS:
+            server.give_up(self.workspace)
+            return
+        self._restarts.append(time.monotonic())
+        log.warning("the annotation server has crashed and is started again")
+        start_quietly(self.workspace, self._closing.is_set)
 
 
 def stay(workspace: Workspace, wanted: bool) -> None:
@@ -81,10 +93,10 @@ def others(workspace: Workspace) -> bool:
     return False
 
 
-def start_quietly(workspace: Workspace) -> None:
+def start_quietly(workspace: Workspace, given_up: Callable[[], bool] = lambda: False) -> None:
     """Start the embedded server; a failure is in its status, where the page finds it."""
     try:
-        server.start(workspace)
+        server.start(workspace, given_up=given_up)
     except StudioError as error:
         log.warning("%s", error, exc_info=error)
     except Exception:

@@ -7,9 +7,11 @@ The interface is ``argilla_server/search_engine/base.py``; the behaviour follows
 ``argilla_server/search_engine/commons.py`` (2.8.0).
 """
 
+import asyncio
 import hashlib
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -61,6 +63,7 @@ from sqlalchemy import (
     cast,
     column,
     exists,
+    false,
     func,
     literal_column,
     not_,
@@ -74,6 +77,7 @@ from sqlalchemy import Text as SqlText
 from sqlalchemy.ext.asyncio import AsyncSession
 
 NAME = "studio"
+MOST_TERMS = 50_000  # of the vocabulary that a word~ is compared with
 VECTORS_AT_ONCE = 2000  # rows of a similarity search in memory
 
 TEXTS = table("studio_texts", column("id"), column("record_id", Record.id.type), column("field"), column("text"))
@@ -118,18 +122,31 @@ def _record_condition(condition: TermsFilter | RangeFilter) -> ColumnElement[boo
     if isinstance(condition, TermsFilter):
         # Compared as the column stores it, so that an index answers.
         known = {"id": UUID, "status": RecordStatus, "external_id": str}.get(condition.scope.property)
-        return value.in_([known(str(term)) for term in condition.values]) if known else _matches(value, condition)
-    ends = (_moment(end) if condition.scope.property.endswith("_at") else end for end in (condition.ge, condition.le))
+        if known is None:
+            return _matches(value, condition)
+        return value.in_([term for text in condition.values if (term := _read(known, str(text))) is not None])
+    ends = [condition.ge, condition.le]
+    if condition.scope.property.endswith("_at"):
+        ends = [None if end is None else _read(_moment, end) for end in ends]
+        if ends == [None, None]:  # no date at all: nothing lies within it
+            return false()
     return _matches(value, RangeFilter(condition.scope, *ends))
 
 
-def _moment(value: str | float | None) -> datetime | None:
-    """A date as Elasticsearch takes one: ISO 8601, or milliseconds since 1970."""
-    if value is None:
-        return None
+def _moment(value: str | float) -> datetime:
+    """A date as Elasticsearch takes one, ISO 8601 or milliseconds since 1970, as the database keeps it: UTC."""
     if isinstance(value, str):
-        return datetime.fromisoformat(value).replace(tzinfo=None)
-    return datetime.fromtimestamp(value / 1000)
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    return datetime.fromtimestamp(value / 1000, UTC).replace(tzinfo=None)
+
+
+def _read(kind: Callable[[Any], Any], value: Any) -> Any:
+    """``value`` as this kind of thing, or None where it is none."""
+    try:
+        return kind(value)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _answered(user: User | None, *more: ColumnElement[bool]) -> Select:
@@ -209,7 +226,12 @@ def _beginning(dataset: Dataset, user_id: str) -> UUID:
 class _TextSearch:
     """A text query, made ready: which records it finds, and how well each fits."""
 
-    def __init__(self, node: search_text.Node | None, field: str | None, spellings: dict[str, list[str]]) -> None:
+    def __init__(
+        self,
+        node: search_text.Node | None,
+        field: str | None,
+        spellings: dict[search_text.Words, list[str]],
+    ) -> None:
         self.node = node
         self.field = field
         self.spellings = spellings
@@ -223,8 +245,10 @@ class _TextSearch:
             if words.edits:
                 length = func.length(text("term"))
                 around = length.between(len(words.text) - words.edits, len(words.text) + words.edits)
-                terms = await db.scalars(select(text("term")).select_from(text("studio_vocabulary")).where(around))
-                spellings[words.text] = search_text.similar(words, terms)
+                query_terms = select(text("term")).select_from(text("studio_vocabulary")).where(around)
+                terms = (await db.scalars(query_terms.limit(MOST_TERMS))).all()
+                # Compared beside the loop that answers everybody: it may take a while.
+                spellings[words] = await asyncio.to_thread(search_text.similar, words, terms)
         return cls(node, query.field, spellings)
 
     def condition(self) -> ColumnElement[bool]:
@@ -233,7 +257,7 @@ class _TextSearch:
     def scores(self) -> Select | None:
         """Record ids and how well each fits: BM25 over the wanted words, higher is better. None: nothing to weigh."""
         wanted = [
-            f"({search_text.expression(words, self.spellings.get(words.text, ()))})"
+            f"({search_text.expression(words, self.spellings.get(words, ()))})"
             for words, is_wanted in (search_text.leaves(self.node) if self.node else ())
             if is_wanted and not search_text.without_spaces(words)
         ]
@@ -252,8 +276,9 @@ class _TextSearch:
 
     def _records(self, words: search_text.Words) -> Select:
         if search_text.without_spaces(words):
-            return self._in_field(select(TEXTS.c.record_id).where(TEXTS.c.text.contains(words.text, autoescape=True)))
-        found = self._found(search_text.expression(words, self.spellings.get(words.text, ()))).subquery()
+            parts = [TEXTS.c.text.contains(part, autoescape=True) for part in words.text.split()]
+            return self._in_field(select(TEXTS.c.record_id).where(*parts))
+        found = self._found(search_text.expression(words, self.spellings.get(words, ()))).subquery()
         return select(found.c.record_id)
 
     def _found(self, expression: str) -> Select:

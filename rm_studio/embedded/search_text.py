@@ -15,7 +15,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-MOST_WORDS = 200  # of one query; what follows them is ignored
+MOST_WORDS = 60  # of one query; what follows them is ignored
+MOST_FUZZY = 3  # words of one query that may differ; further ones are taken as they are
 MOST_NESTED = 40  # parentheses; deeper ones count as spaces
 MOST_SIMILAR = 10  # spellings that word~ stands for, as Elasticsearch's fuzzy_max_expansions here
 
@@ -123,7 +124,8 @@ def parse(query: str) -> Node | None:
 
     As there, ``+`` and ``|`` bind equally and from left to right.
     """
-    return _Parser(query.replace("\x00", " ")).group(0)
+    readable = query.replace("\x00", " ").encode("utf-8", "replace").decode()
+    return _Parser(readable).group(0)
 
 
 class _Parser:
@@ -131,6 +133,7 @@ class _Parser:
         self.query = query
         self.place = 0
         self.words = 0
+        self.fuzzy = 0
 
     def group(self, depth: int) -> Node | None:
         """Everything up to the parenthesis that closes this group, or to the end."""
@@ -209,6 +212,8 @@ class _Parser:
         if not any(letter.isalnum() for letter in text):
             return None
         self.words += 1
+        self.fuzzy += bool(edits)
+        edits = edits if self.fuzzy <= MOST_FUZZY else 0
         return Words(text, prefix, edits, slop)
 
 

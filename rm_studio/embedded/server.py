@@ -10,7 +10,8 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -114,8 +115,14 @@ def credentials(workspace: Workspace) -> Credentials | None:
     return Credentials.model_validate(content) if content else None
 
 
-def start(workspace: Workspace, on_progress: Callable[[str], None] = lambda message: None) -> Credentials:
+def start(
+    workspace: Workspace,
+    on_progress: Callable[[str], None] = lambda message: None,
+    given_up: Callable[[], bool] = lambda: False,
+) -> Credentials:
     """Make sure that the server runs and answers, and return how to reach it.
+
+    ``given_up`` is asked at the last moment before the server begins, which may be minutes after the call.
 
     Raises:
         ServerError: it could not be prepared or did not answer in time.
@@ -129,7 +136,7 @@ def start(workspace: Workspace, on_progress: Callable[[str], None] = lambda mess
         if owner and found.state == "running" and found.version == _version() and _answers(owner.api_url):
             return owner
         try:
-            return _start(workspace, folder, owner, on_progress)
+            return _start(workspace, folder, on_progress, given_up)
         except Exception as error:
             unexpected = f"The annotation server could not be started ({type(error).__name__}). Press “Try again”."
             message = str(error) if isinstance(error, ServerError) else unexpected
@@ -144,11 +151,10 @@ def stop(workspace: Workspace) -> bool:
         return False
     if found.state == "preparing":
         return False
+    # Said before it is done: an app that keeps the server must not take it for a crash.
+    stopped = ServerStatus(message="The annotation server was stopped.").model_dump()
+    write_json(_folder(workspace) / "status.json", stopped)
     processes.end(found.process_id)
-    write_json(
-        _folder(workspace) / "status.json",
-        ServerStatus(message="The annotation server was stopped.").model_dump(),
-    )
     return True
 
 
@@ -157,9 +163,9 @@ def ensure_credentials(workspace: Workspace) -> Credentials:
     folder = _folder(workspace)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # the database holds keys
-    with FileLock(folder / ".start.lock"):
-        owner = credentials(workspace)
-        return owner or _write_credentials(folder, owner, PREFERRED_PORT)
+    # Not the lock of a start: that may be held for minutes, and somebody waits to log in.
+    with FileLock(folder / ".credentials.lock"):
+        return credentials(workspace) or _write_credentials(folder, None, PREFERRED_PORT)
 
 
 def _has_ended(found: ServerStatus) -> bool:
@@ -174,12 +180,20 @@ def _version() -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+@contextmanager
+def held_still(workspace: Workspace) -> Iterator[None]:
+    """End the server, and let nobody start one before the block is left."""
+    with FileLock(_folder(workspace) / ".start.lock"):
+        stop(workspace)
+        yield
+
+
 def _folder(workspace: Workspace) -> Path:
     return workspace.argilla_folder
 
 
 def _start(
-    workspace: Workspace, folder: Path, owner: Credentials | None, on_progress: Callable[[str], None]
+    workspace: Workspace, folder: Path, on_progress: Callable[[str], None], given_up: Callable[[], bool]
 ) -> Credentials:
     file = folder / "status.json"
 
@@ -190,26 +204,35 @@ def _start(
 
     stop(workspace)  # one that lives but does not answer: two must never share the database
     ourselves = processes.own_identity()
+    owner = ensure_credentials(workspace)
     python = environment.ensure(folder, lambda message: say("preparing", message, ourselves))
-    owner = _write_credentials(folder, owner, _free_port(_port_of(owner) or PREFERRED_PORT))
+    owner = _write_credentials(folder, owner, _free_port(httpx.URL(owner.api_url).port or PREFERRED_PORT))
     program = Path(__file__).with_name("server_main.py")
-    command = [str(python), str(program), str(folder), str(_port_of(owner))]
+    command = [str(python), str(program), str(folder), str(httpx.URL(owner.api_url).port)]
     log = folder / "server.log"
     if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.replace(folder / "server.old.log")
+    if given_up():
+        raise ServerError("The app was closed before the annotation server was started. Start it again.")
     process_id = processes.spawn(command, log)
-    say("starting", "Starting the annotation server …", process_id)
+    try:
+        say("starting", "Starting the annotation server …", process_id)
+        _wait_for_answer(owner.api_url, process_id)
+        say("running", "The annotation server is running.", process_id, owner.api_url)
+    except BaseException:
+        processes.end(process_id)  # one that nobody knows of must not go on with the database
+        raise
+    return owner
 
+
+def _wait_for_answer(api_url: str, process_id: processes.ProcessId) -> None:
     deadline = time.monotonic() + START_LIMIT_S
-    while not _answers(owner.api_url):
+    while not _answers(api_url):
         if processes.find(process_id) is None:
             raise ServerError("The annotation server ended while starting. Its log says why; press “Try again”.")
         if time.monotonic() > deadline:
-            processes.end(process_id)
             raise ServerError(f"The annotation server did not answer within {START_LIMIT_S:.0f} s. Press “Try again”.")
         time.sleep(0.2)
-    say("running", "The annotation server is running.", process_id, owner.api_url)
-    return owner
 
 
 def _write_credentials(folder: Path, owner: Credentials | None, port: int) -> Credentials:
@@ -226,10 +249,6 @@ def _write_credentials(folder: Path, owner: Credentials | None, port: int) -> Cr
     owner = owner.model_copy(update={"api_url": api_url})
     write_json(folder / "credentials.json", owner.model_dump(), mode=0o600)
     return owner
-
-
-def _port_of(owner: Credentials | None) -> int | None:
-    return httpx.URL(owner.api_url).port if owner else None
 
 
 def _free_port(preferred: int) -> int:

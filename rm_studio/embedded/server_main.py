@@ -37,7 +37,7 @@ def configure(folder: Path, secret_key: str) -> None:
     # The server makes a copy of its pages at each start and never takes it away.
     temporary = folder / "tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    temporary.mkdir(exist_ok=True)
     tempfile.tempdir = str(temporary)
 
 
@@ -51,7 +51,9 @@ def never_wait_for_a_connection() -> None:
     from argilla_server.settings import settings
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    engine = create_async_engine(settings.database_url, max_overflow=-1, **settings.database_engine_args)
+    # What is asked of the database may hold a key: it must not come into the log with an error.
+    options = {**settings.database_engine_args, "max_overflow": -1, "hide_parameters": True}
+    engine = create_async_engine(settings.database_url, **options)
     AsyncSessionLocal.configure(bind=engine)
 
 

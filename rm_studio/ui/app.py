@@ -28,8 +28,8 @@ POLL_S = 1.0
 TABS = ["data", "question", "annotate", "train", "try"]
 
 
-def build_app(workspace: Workspace) -> gr.Blocks:
-    """The app on one workspace, not yet served."""
+def build_app(workspace: Workspace, host: str = "127.0.0.1") -> gr.Blocks:
+    """The app on one workspace, not yet served; ``host`` is the address that it will be served on."""
     counts = Counts(workspace)
     app: gr.Blocks
     with gr.Blocks(title="RM Studio", analytics_enabled=False, delete_cache=(3600, 3600)) as app:
@@ -39,7 +39,7 @@ def build_app(workspace: Workspace) -> gr.Blocks:
         counts_token = gr.State(None)
         bar = projects.project_bar(workspace, session)
         with gr.Tabs(selected="data", visible=False, elem_classes="rm-tabs") as tabs:
-            studio = Studio(workspace, session, tabs, *tokens_now)
+            studio = Studio(workspace, host, session, tabs, *tokens_now)
             with gr.Tab("1 Data", id="data"):
                 data = data_tab(studio)
             with gr.Tab("2 Question", id="question"):
@@ -97,14 +97,18 @@ def serve(
 ) -> None:
     """Serve the app until it is interrupted, with the embedded Argilla beside it unless another is configured.
 
-    The port is ``port``, or the first free one from ``PORT``. On any ``host`` but this machine's own, people must log
-    in. Browsers may use the machine's own names and addresses, and those in ``allow_hosts``.
+    The port is ``port``, or the first free one from ``PORT``. Browsers may use the machine's own names and addresses,
+    and those in ``allow_hosts``. People must log in if others than this machine's user can reach it.
     """
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.root / "uploads")
-    keeper = Keeper(workspace)
-    app = build_app(workspace)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that being ended tidies up too
+    keeper = Keeper(workspace, lambda: not annotation.uses_own_server(workspace))
+    app = build_app(workspace, host)
+    # So that being ended tidies up too, and closing the terminal, except where that was to be survived (nohup).
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: sys.exit(0))
     # Gradio serves files from the folder it is started in: an empty one holds none.
     here = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="rm-studio-") as nothing:
@@ -114,17 +118,21 @@ def serve(
                 **launch_options(workspace, host, port, allow_hosts), inbrowser=open_browser, prevent_thread_lock=True
             )
             print(f"RM Studio is open at {url}", flush=True)  # noqa: T201
-            if not gateway.is_loopback(host):
+            if needs_login(host, allow_hosts):
                 print("People must log in. “rm-studio login” shows the name and the password.", flush=True)  # noqa: T201
             print(f"Press Ctrl+C to end it. Everything is kept in {workspace.root}", flush=True)  # noqa: T201
             # Only now: the page comes first, what takes seconds follows.
-            if not annotation.uses_own_server(workspace):
-                keeper.open()
+            keeper.open()
             threading.Thread(target=device.describe, daemon=True, name="device").start()
             app.block_thread()
         finally:
             os.chdir(here)
             keeper.close()
+
+
+def needs_login(host: str, allow_hosts: tuple[str, ...]) -> bool:
+    """Whether somebody else than this machine's user may reach the app: over the network, or by a name of its own."""
+    return not gateway.is_loopback(host) or bool(allow_hosts)
 
 
 def launch_options(
@@ -146,7 +154,7 @@ def launch_options(
         "max_file_size": tables.MAX_FILE_BYTES,
         "blocked_paths": [str(workspace.projects_folder), str(workspace.argilla_folder)],
         "allowed_paths": [],
-        "auth": None if gateway.is_loopback(host) else gateway.login(workspace),
+        "auth": gateway.login(workspace) if needs_login(host, allow_hosts) else None,
         "auth_message": "The name and the password are those of the owner: “rm-studio login” shows them.",
         "app_kwargs": {
             "docs_url": None,

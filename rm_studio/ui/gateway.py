@@ -1,11 +1,11 @@
 """One address for the app and for Argilla: who may ask here, the way through to the labelling page, and the login."""
 
+import asyncio
 import hmac
 import logging
 import os
 import socket
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import httpx
@@ -33,6 +33,16 @@ logging.getLogger("fastapi_proxy_lib.core.http").disabled = True
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server that listens on ``host``."""
     return host in ("127.0.0.1", "localhost", "::1")
+
+
+def network_name() -> str:
+    """The address by which others on the network most likely reach this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent: only the way there is looked up
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
 
 
 def own_names(host: str, more: tuple[str, ...] = ()) -> frozenset[str]:
@@ -121,15 +131,15 @@ def argilla_routes(workspace: Workspace) -> list[Route]:
     ]
 
 
-def login(workspace: Workspace) -> Callable[[str, str], bool]:
+def login(workspace: Workspace) -> Callable[[str, str], Awaitable[bool]]:
     """Checks a name and a password against the owner's, which are the same as in Argilla."""
 
-    def is_owner(username: str, password: str) -> bool:
-        owner = server.ensure_credentials(workspace)
+    async def is_owner(username: str, password: str) -> bool:
+        owner = await asyncio.to_thread(server.ensure_credentials, workspace)
         right = hmac.compare_digest(username.encode(), owner.username.encode())
         right &= hmac.compare_digest(password.encode(), owner.password.encode())
         if not right:
-            time.sleep(WRONG_LOGIN_PAUSE_S)  # guessing gets slow
+            await asyncio.sleep(WRONG_LOGIN_PAUSE_S)  # guessing gets slow; nobody else waits
         return right
 
     return is_owner

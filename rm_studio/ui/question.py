@@ -108,7 +108,7 @@ def question_tab(studio: Studio) -> QuestionTab:
         job = jobs.read(publish_job(project)) if project else jobs.JobStatus()
         running = job.state == "running"
         n_records = info.argilla.n_records if info and info.argilla else 0
-        published = n_records > 0 or running
+        published = bool(info and info.argilla and (info.argilla.id or n_records)) or running
         told = widgets.job(job, "comparisons")
         if not told and n_records:
             told = widgets.note(f"{n_records:,} comparisons are in Argilla.", "good")
@@ -142,7 +142,8 @@ def question_tab(studio: Studio) -> QuestionTab:
 
     def save(session: Session, *values: Any) -> None:
         project = studio.project(session)
-        if project is None or ((reference := project.info.argilla) is not None and reference.n_records):
+        reference = project.info.argilla if project else None
+        if project is None or (reference is not None and (reference.id or reference.n_records)):
             return
         names = ("title", "description", "annotators", "use_markdown", "guidelines")
         project.update(question=parse_settings(Question, dict(zip(names, values, strict=True))))
@@ -182,11 +183,14 @@ def question_tab(studio: Studio) -> QuestionTab:
         project = studio.project(session)
         comparisons = _comparisons(project.comparisons, stamp(project.comparisons)) if project else None
         reference = project.info.argilla if project else None
+        own = annotation.own_server(studio.workspace)
+        here = own.api_url if own else "embedded"
         base = labelling_url(studio, None)
-        if project is None or comparisons is None or reference is None or not reference.n_records or base is None:
+        if project is None or comparisons is None or base is None or reference is None or reference.server != here:
             return gr.update(visible=False)
         comparison = rows(comparisons.iloc[[place % len(comparisons)]])[0]
-        return gr.update(visible=True, link=base + annotation.page_of(reference, comparison))
+        path = annotation.page_of(reference, comparison, use_markdown=project.info.question.use_markdown)
+        return gr.update(visible=bool(reference.id), link=base + path)
 
     def ask_to_stop(session: Session) -> None:
         if project := studio.project(session):

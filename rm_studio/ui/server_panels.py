@@ -1,7 +1,6 @@
 """What the owner of the annotation server needs now and then, below the Annotate tab: people, a server of one's own,
 backups and the log."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import gradio as gr
 
 from rm_studio import annotation
 from rm_studio.annotation import people
-from rm_studio.embedded import backup, keeper, server
+from rm_studio.embedded import backup, server
 from rm_studio.errors import AnnotationError
 from rm_studio.ui import gateway, widgets
 from rm_studio.ui.session import Session, Studio, friendly
@@ -35,7 +34,12 @@ def labelling_url(studio: Studio, session: Session | None, request: gr.Request |
     if server.status(studio.workspace).state != "running":
         return None
     path = path if reference and reference.server == "embedded" else ""
-    base = str(request.request.base_url).rstrip("/") if request is not None and request.request is not None else ""
+    base = ""
+    if request is not None and request.request is not None:
+        address = request.request.base_url
+        if gateway.is_loopback(address.hostname or "") and not gateway.is_loopback(studio.host):
+            address = address.replace(hostname=gateway.network_name())  # the link is for others
+        base = str(address).rstrip("/")
     return f"{base}{gateway.ARGILLA_PATH}{path}"
 
 
@@ -58,7 +62,7 @@ def people_panel(studio: Studio) -> None:
                 with gr.Row():
                     reset = gr.Button("New password", size="sm")
                     remove = gr.Button("Remove", size="sm", variant="stop")
-                gr.HTML(widgets.small("Who is removed cannot get in any more. Their answers stay."))
+                gr.HTML(widgets.small("Who is removed sees nothing of the team any more. Their answers stay."))
         told = gr.HTML()
 
     def listed() -> list[Any]:
@@ -70,8 +74,12 @@ def people_panel(studio: Studio) -> None:
             gr.update(choices=others, value=others[0] if others else None),
         ]
 
-    def handed_out(session: Session, request: gr.Request, username: str, password: str) -> str:
+    def handed_out(session: Session, request: gr.Request, username: str, password: str | None) -> str:
         url = labelling_url(studio, session, request) or ""
+        if password is None:
+            return widgets.facts([("user name", username), ("link", url)]) + widgets.note(
+                f"{username} has a login on this server already and was added to the team with it.", "good"
+            )
         only_here = url.startswith("http") and gateway.is_loopback(urlsplit(url).hostname or "")
         return (
             widgets.facts([("user name", username), ("password", password), ("link", url)])
@@ -162,8 +170,7 @@ def own_server_panel(studio: Studio) -> None:
         if annotation.named_by_environment():
             raise AnnotationError(BY_ENVIRONMENT)
         annotation.forget_own_server(studio.workspace)
-        threading.Thread(target=keeper.start_quietly, args=(studio.workspace,), daemon=True).start()
-        return show()
+        return show()  # the app's keeper sees it and starts the built-in server
 
     use.click(check, [url, key, space, token], [state, leave, key, token], api_visibility="private")
     leave.click(go_back, None, [state, leave], api_visibility="private")

@@ -212,6 +212,7 @@ def main() -> None:
         for size, dataset in datasets.items():
             for stock in (True, False):
                 with running(workspace, stock) as api:
+                    api.publish(dataset, itertools.islice(numbers, 4 * BATCH))  # warm
                     published = options.sample / api.publish(dataset, itertools.islice(numbers, options.sample))
                     taken, count = api.pull(dataset)
                     for crew in crews:

@@ -1,10 +1,12 @@
 """One address for the app and Argilla: who is let in, and that the way through leaks nothing (FAULTS 45 and 47)."""
 
+import asyncio
 import logging
 import os
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from playwright.sync_api import expect
 
 from rm_studio.embedded import server
 from rm_studio.ui import gateway
+from rm_studio.ui.app import needs_login
 from rm_studio.workspace import Workspace
 
 FOREIGN = ["evil.example", "169.254.169.254", "127.0.0.1.evil.example", "evil.example:7860", "", "[::", "localhost."]
@@ -48,6 +51,23 @@ def test_a_machine_s_own_names_are_known() -> None:
     addresses = {address.address for each in psutil.net_if_addrs().values() for address in each}
     assert addresses & gateway.own_names("0.0.0.0")
     assert gateway.is_loopback("127.0.0.1") and not gateway.is_loopback("0.0.0.0")
+
+
+def test_a_login_is_asked_for_wherever_others_may_come_from() -> None:
+    assert not needs_login("127.0.0.1", ())
+    assert needs_login("0.0.0.0", ())
+    assert needs_login("127.0.0.1", ("studio.example",)), "a web server on this machine lets others in"
+
+
+def test_a_wrong_login_holds_up_nobody_else(office: Any) -> None:
+    form = {"username": "owner", "password": "wrong"}
+    with ThreadPoolExecutor(8) as pool:
+        tries = [pool.submit(httpx.post, f"{office.url}/login", data=form, timeout=30) for _ in range(8)]
+        time.sleep(0.2)
+        begun = time.monotonic()
+        assert httpx.get(f"{office.url}/argilla/", timeout=30).status_code in (200, 503)
+        assert time.monotonic() - begun < 0.9
+        assert {each.result().status_code for each in tries} <= {400, 401}
 
 
 def test_argilla_is_there_under_the_app_s_address(studio: Any, argilla: Workspace) -> None:
@@ -138,7 +158,8 @@ def test_the_password_may_come_from_the_environment(workspace: Workspace, monkey
     monkeypatch.setenv(server.PASSWORD_VARIABLE, "a-space-secret")
     monkeypatch.setattr(gateway, "WRONG_LOGIN_PAUSE_S", 0)
     is_owner = gateway.login(workspace)
-    assert is_owner("owner", "a-space-secret")
-    assert not is_owner("owner", "a-space-secre")
-    assert not is_owner("öwner", "ä")
+    logins = [("owner", "a-space-secret"), ("owner", "a-space-secre"), ("öwner", "ä")]
+    with ThreadPoolExecutor(1) as elsewhere:  # Playwright keeps a loop of its own in this thread
+        answers = [elsewhere.submit(asyncio.run, is_owner(*each)).result() for each in logins]
+    assert answers == [True, False, False]
     assert os.environ[server.PASSWORD_VARIABLE] == "a-space-secret"

@@ -164,9 +164,8 @@ def reference(project: Project) -> Any:
 
 
 def test_a_link_to_a_comparison_opens_on_it(labelling: Page, studio: Any, argilla: Workspace) -> None:
-    rows = [
-        (f"Same words, question {n}?", f"An answer, number {n}.", "“Odd” – signs: (a|b) + -c* ~1!") for n in range(20)
-    ]
+    odd = "“Odd” – signs: (a|b) + -c* ~1 <b>Tom</b> & Jerry 我喜欢，猫 cafe\u0301 au lait"
+    rows = [(f"Same <b>words</b> & question {number}?", f"An answer, number {number}.", odd) for number in range(20)]
     project = make(argilla, "Links", rows)
     wanted = flow.require_comparisons(project).iloc[13].to_dict()
     open_dataset(labelling, studio, project, annotation.page_of(reference(project), wanted))
