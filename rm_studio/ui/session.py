@@ -38,7 +38,7 @@ class Tokens(NamedTuple):
 
 
 class Studio(NamedTuple):
-    """What every tab is given: the workspace, the address served on, who is looking, the tabs to lead to, and what to redraw on."""
+    """What every tab is given: the workspace, the address served on, who is looking, the tabs, what to redraw on."""
 
     workspace: Workspace
     host: str
