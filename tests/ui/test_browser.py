@@ -40,7 +40,7 @@ def load_csv(page: Page, csv: Path) -> None:
 
 
 def open_argilla(page: Page, dataset: str) -> Page:
-    """Follow the Annotate tab's link, log in with what it shows, and open the dataset."""
+    """Follow the Annotate tab's link, which leads to the dataset, and log in with what the tab shows."""
     shown = page.locator(".rm-facts dd:visible")
     expect(shown.first).to_have_text("owner")
     with page.context.expect_page() as opened:
@@ -49,7 +49,7 @@ def open_argilla(page: Page, dataset: str) -> Page:
     argilla_page.get_by_role("textbox").first.fill(shown.nth(0).inner_text())
     argilla_page.locator("input[type=password]").fill(shown.nth(1).inner_text())
     argilla_page.keyboard.press("Enter")
-    argilla_page.get_by_text(dataset, exact=True).first.click()
+    expect(argilla_page.get_by_role("link", name=dataset, exact=True)).to_be_visible()
     return argilla_page
 
 
