@@ -3,6 +3,7 @@
 Only the server's own interpreter imports this module.
 """
 
+import logging
 import sqlite3
 import time
 from contextlib import closing
@@ -21,6 +22,7 @@ def prepare(folder: Path) -> None:
     """Migrate the database in ``folder`` (or make it), and make sure that its text index can be trusted."""
     from argilla_server.database import ALEMBIC_CONFIG_FILE, sync_engine
 
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)  # two lines at each start say nothing
     file = folder / "argilla.db"
     config = Config(ALEMBIC_CONFIG_FILE)
     wanted = ScriptDirectory.from_config(config).get_current_head()
