@@ -10,7 +10,7 @@ import pytest
 
 from rm_studio import annotation, data, flow, jobs, preferences
 from rm_studio.annotation import Connection
-from rm_studio.annotation.dataset import shown
+from rm_studio.annotation.texts import shown
 from rm_studio.config import ColumnMapping
 from rm_studio.embedded import server
 from rm_studio.errors import AnnotationError, CredentialsError, DataError, ServerError

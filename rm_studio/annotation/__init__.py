@@ -20,11 +20,11 @@ from rm_studio.annotation.dataset import (
     PersonProgress,
     Progress,
     name_is_taken,
-    page_of,
     progress,
     publish,
     pull,
 )
+from rm_studio.annotation.texts import page_of
 
 __all__ = [
     "Connection",

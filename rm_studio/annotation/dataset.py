@@ -1,22 +1,20 @@
 """A project's dataset on an Argilla server: publish it, count who has done what, pull the feedback."""
 
-import html
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
-from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import pandas as pd
 
 from rm_studio.annotation.connection import GONE, Connection, translated
+from rm_studio.annotation.texts import shown
 from rm_studio.config import ArgillaDataset, Question
 from rm_studio.errors import AnnotationError, NameTakenError
 from rm_studio.preferences import FEEDBACK_COLUMNS
 from rm_studio.workspace import Project, now, rows
 
 BATCH = 50  # records a request: few enough that people who annotate meanwhile do not notice
-LINK_WORDS = 8  # of each text, in a link that finds a record
 FIELDS = {"instruction": "Instruction", "response-1": "Answer 1", "response-2": "Answer 2"}
 PAGE = 1000  # the most that Argilla gives at once
 
@@ -120,26 +118,6 @@ def publish(
     return reference
 
 
-def page_of(
-    reference: ArgillaDataset,
-    comparison: dict[str, Any] | None = None,
-    status: str = "pending",
-    use_markdown: bool = False,
-) -> str:
-    """Where people annotate the dataset, or see one comparison of it, as a path below the server's address.
-
-    Argilla's page has no address for a record; it opens on what it is asked to search. The beginnings of the three
-    texts, each as a phrase, find the one record. ``status`` is whose list it stands in for who opens the link:
-    pending, draft, submitted or discarded.
-    """
-    path = f"dataset/{reference.id}/annotation-mode"
-    if comparison is None:
-        return path
-    texts = [comparison["prompt"], *comparison["responses"]]
-    phrases = [f'"{words}"' for text in texts if (words := _first_words(shown(text, use_markdown)))]
-    return f"{path}?{urlencode({'page': 1, 'status': status, 'search': ' '.join(phrases)}, quote_via=quote)}"
-
-
 def progress(connection: Connection, reference: ArgillaDataset) -> Progress:
     """How many comparisons each person has submitted, discarded, begun, and still before them.
 
@@ -198,27 +176,6 @@ def pull(
         )
     on_progress(len(seen), total)
     return pd.DataFrame(feedback, columns=FEEDBACK_COLUMNS)
-
-
-def shown(text: str, use_markdown: bool = False) -> str:
-    """Text as Argilla's page must get it to show it literally, or as Markdown without any HTML in it.
-
-    Its text field writes what it gets into the page as HTML (argilla-server 2.8, ``TextField``): unescaped, an
-    ``<img onerror>`` in an answer would run. As Markdown, an escaped sign would look wrong inside code; there an
-    invisible character (U+2060, the word joiner) after each ``<`` keeps it from opening a tag, in code or not, one
-    after each ``!`` keeps an image from being fetched from elsewhere, and one in ``javascript:`` makes it no link.
-    """
-    if not use_markdown:
-        return html.escape(text, quote=False)
-    text = text.replace("<", "<\u2060").replace("![", "!\u2060[")
-    return re.sub(r"(?i)(javascript|data|vbscript)(\s*:)", "\\1\u2060\\2", text)
-
-
-def _first_words(text: str) -> str:
-    """The first words of a text, as a search must name them; none from a combining accent on, which splits a word."""
-    before, accent, _ = re.match(r"([^\u0300-\u036f]*)([\u0300-\u036f]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-    words = re.findall(r"[^\W_]+", before)
-    return " ".join((words[:-1] if accent else words)[:LINK_WORDS])
 
 
 def _is_own(reference: ArgillaDataset | None, connection: Connection) -> bool:

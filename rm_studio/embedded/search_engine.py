@@ -9,26 +9,21 @@ The interface is ``argilla_server/search_engine/base.py``; the behaviour follows
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Iterable
 from uuid import UUID
 
 import numpy as np
+import search_filters
 import search_text
 from argilla_server.database import AsyncSessionLocal
 from argilla_server.enums import (
     MetadataPropertyType,
-    RecordStatus,
-    ResponseStatus,
-    ResponseStatusFilter,
     SimilarityOrder,
     SortOrder,
 )
 from argilla_server.models import (
     Dataset,
     MetadataProperty,
-    Question,
     Record,
     Response,
     Suggestion,
@@ -37,22 +32,14 @@ from argilla_server.models import (
     VectorSettings,
 )
 from argilla_server.search_engine import (
-    AndFilter,
     Filter,
-    FilterScope,
     FloatMetadataMetrics,
     IntegerMetadataMetrics,
-    MetadataFilterScope,
     MetadataMetrics,
     Order,
-    RangeFilter,
-    RecordFilterScope,
-    ResponseFilterScope,
     SearchEngine,
     SearchResponseItem,
     SearchResponses,
-    SuggestionFilterScope,
-    TermsFilter,
     TermsMetrics,
     TextQuery,
 )
@@ -60,10 +47,7 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     and_,
-    cast,
     column,
-    exists,
-    false,
     func,
     literal_column,
     not_,
@@ -73,7 +57,6 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy import Text as SqlText
 from sqlalchemy.ext.asyncio import AsyncSession
 
 NAME = "studio"
@@ -82,140 +65,6 @@ VECTORS_AT_ONCE = 2000  # rows of a similarity search in memory
 
 TEXTS = table("studio_texts", column("id"), column("record_id", Record.id.type), column("field"), column("text"))
 WORDS = table("studio_words", column("rowid"), column("studio_words"), column("rank"))
-
-
-def _json_path(name: str) -> str:
-    """A SQLite JSON path to one key, whatever characters the key has."""
-    return '$."' + name.replace('"', '\\"') + '"'
-
-
-def _number(value: str | float) -> float | None:
-    try:
-        return float(value)
-    except ValueError:
-        return None
-
-
-def _matches(value: ColumnElement, condition: TermsFilter | RangeFilter) -> ColumnElement[bool]:
-    """A terms filter holds when the value is one of them; a range filter, when it lies within (both ends count)."""
-    if isinstance(condition, TermsFilter):
-        # Every term is asked for as text, also where a number is stored: 2 is 2, and 2.0 is.
-        terms = [str(term) for term in condition.values]
-        numbers = [number for term in terms if (number := _number(term)) is not None]
-        return or_(cast(value, SqlText).in_(terms), value.in_(numbers)) if numbers else cast(value, SqlText).in_(terms)
-    bounds = [value.is_not(None)]
-    if condition.ge is not None:
-        bounds.append(value >= condition.ge)
-    if condition.le is not None:
-        bounds.append(value <= condition.le)
-    return and_(*bounds)
-
-
-def _any_of_json(document: ColumnElement, path: str, condition: TermsFilter | RangeFilter) -> ColumnElement[bool]:
-    """True when the value at ``path``, or any member of it where it is a list, matches."""
-    members = func.json_each(document, path).table_valued("value")
-    return exists(select(true()).select_from(members).where(_matches(members.c.value, condition)))
-
-
-def _record_condition(condition: TermsFilter | RangeFilter) -> ColumnElement[bool]:
-    value = getattr(Record, condition.scope.property)
-    if isinstance(condition, TermsFilter):
-        # Compared as the column stores it, so that an index answers.
-        known = {"id": UUID, "status": RecordStatus, "external_id": str}.get(condition.scope.property)
-        if known is None:
-            return _matches(value, condition)
-        return value.in_([term for text in condition.values if (term := _read(known, str(text))) is not None])
-    ends = [condition.ge, condition.le]
-    if condition.scope.property.endswith("_at"):
-        ends = [None if end is None else _read(_moment, end) for end in ends]
-        if ends == [None, None]:  # no date at all: nothing lies within it
-            return false()
-    return _matches(value, RangeFilter(condition.scope, *ends))
-
-
-def _moment(value: str | float) -> datetime:
-    """A date as Elasticsearch takes one, ISO 8601 or milliseconds since 1970, as the database keeps it: UTC."""
-    if isinstance(value, str):
-        moment = datetime.fromisoformat(value)
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    return datetime.fromtimestamp(value / 1000, UTC).replace(tzinfo=None)
-
-
-def _read(kind: Callable[[Any], Any], value: Any) -> Any:
-    """``value`` as this kind of thing, or None where it is none."""
-    try:
-        return kind(value)
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _answered(user: User | None, *more: ColumnElement[bool]) -> Select:
-    """The ids of the records that this user, or anyone, has answered."""
-    query = select(Response.record_id).where(*more)
-    return query.where(Response.user_id == user.id) if user else query
-
-
-def _response_condition(condition: TermsFilter | RangeFilter) -> ColumnElement[bool]:
-    scope = condition.scope
-    if scope.question:
-        value = _any_of_json(Response.values, _json_path(scope.question) + ".value", condition)
-        return Record.id.in_(_answered(scope.user, value))
-
-    # "pending" is the absence of a response: of this user's, or of anyone's.
-    statuses = [ResponseStatus(status) for status in condition.values if status != ResponseStatusFilter.pending]
-    alternatives = []
-    if len(statuses) < len(condition.values):
-        alternatives.append(Record.id.not_in(_answered(scope.user)))
-    if statuses:
-        alternatives.append(Record.id.in_(_answered(scope.user, Response.status.in_(statuses))))
-    return or_(*alternatives) if alternatives else true()
-
-
-def _suggestion_value(scope: SuggestionFilterScope) -> tuple[ColumnElement, list[ColumnElement[bool]]]:
-    joined = [
-        Suggestion.record_id == Record.id,
-        Suggestion.question_id == Question.id,
-        Question.name == scope.question,
-        Question.dataset_id == Record.dataset_id,
-    ]
-    return getattr(Suggestion, scope.property), joined
-
-
-def _condition(filter: Filter) -> ColumnElement[bool]:
-    if isinstance(filter, AndFilter):
-        return and_(true(), *(_condition(part) for part in filter.filters))
-    scope = filter.scope
-    if isinstance(scope, ResponseFilterScope):
-        return _response_condition(filter)
-    if isinstance(scope, MetadataFilterScope):
-        return _any_of_json(Record.metadata_, _json_path(scope.metadata_property), filter)
-    if isinstance(scope, SuggestionFilterScope):
-        value, joined = _suggestion_value(scope)
-        matches = _any_of_json(value, "$", filter) if scope.property in ("value", "score") else _matches(value, filter)
-        return exists(select(true()).select_from(Suggestion, Question).where(*joined, matches))
-    if isinstance(scope, RecordFilterScope):
-        return _record_condition(filter)
-    raise ValueError(f"unknown filter scope {scope}")
-
-
-def _sort_value(scope: FilterScope) -> ColumnElement:
-    if isinstance(scope, MetadataFilterScope):
-        return func.json_extract(Record.metadata_, _json_path(scope.metadata_property))
-    if isinstance(scope, RecordFilterScope):
-        return getattr(Record, scope.property)
-    if isinstance(scope, SuggestionFilterScope):
-        value, joined = _suggestion_value(scope)
-        if scope.property in ("value", "score"):
-            value = func.json_extract(value, "$")
-        return select(func.min(value)).where(*joined).correlate(Record).scalar_subquery()
-    responses = [Response.record_id == Record.id]
-    if scope.user:
-        responses.append(Response.user_id == scope.user.id)
-    if scope.question:  # several people's ratings: their mean
-        value = func.avg(func.json_extract(Response.values, _json_path(scope.question) + ".value"))
-    else:
-        value = func.min(Response.status)
-    return select(value).where(*responses).correlate(Record).scalar_subquery()
 
 
 def _beginning(dataset: Dataset, user_id: str) -> UUID:
@@ -362,12 +211,12 @@ class StudioSearchEngine(SearchEngine):
                 where.append(words.condition())
                 scores = words.scores()
             if filter is not None:
-                where.append(_condition(filter))
+                where.append(search_filters.condition(filter))
             total = (await db.execute(select(func.count(Record.id)).where(*where))).scalar_one()
             if sort:
                 order = []
                 for item in sort:
-                    value = _sort_value(item.scope)
+                    value = search_filters.sort_value(item.scope)
                     order.append((value.desc() if item.order == SortOrder.desc else value.asc()).nulls_last())
                 page = select(Record.id).where(*where).order_by(*order, literal_column("records.rowid"))
                 ids = (await db.scalars(page.offset(offset).limit(limit))).all()
@@ -391,7 +240,9 @@ class StudioSearchEngine(SearchEngine):
             return SearchResponses(items=[SearchResponseItem(record_id=id, score=1.0) for id in ids], total=total)
 
     async def compute_metrics_for(self, metadata_property: MetadataProperty) -> MetadataMetrics:
-        members = func.json_each(Record.metadata_, _json_path(metadata_property.name)).table_valued("value")
+        members = func.json_each(Record.metadata_, search_filters.json_path(metadata_property.name)).table_valued(
+            "value"
+        )
         source = (
             select(members.c.value.label("value"))
             .select_from(Record)
@@ -437,7 +288,7 @@ class StudioSearchEngine(SearchEngine):
             if query is not None:
                 where.append((await _TextSearch.prepared(db, query)).condition())
             if filter is not None:
-                where.append(_condition(filter))
+                where.append(search_filters.condition(filter))
             rows = select(Record.id, Vector.value).join(Vector, Vector.record_id == Record.id).where(*where)
             stream = await db.stream(rows.execution_options(yield_per=VECTORS_AT_ONCE))
             async for part in stream.partitions():
