@@ -46,6 +46,6 @@ def page_of(
 
 def _first_words(text: str) -> str:
     """The first words of a text, as a search must name them; none from a combining accent on, which splits a word."""
-    before, accent, _ = re.match(r"([^\u0300-\u036f]*)([\u0300-\u036f]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    before, *after = re.split(r"[\u0300-\u036f]", text, maxsplit=1)
     words = re.findall(r"[^\W_]+", before)
-    return " ".join((words[:-1] if accent else words)[:LINK_WORDS])
+    return " ".join((words[:-1] if after else words)[:LINK_WORDS])

@@ -50,12 +50,18 @@ def count_anew(database: sqlite3.Connection) -> None:
     """
     enough = """(SELECT count(*) FROM responses WHERE record_id = records.id AND status = 'submitted')
                 >= (SELECT json_extract(distribution, '$.min_submitted') FROM datasets WHERE id = records.dataset_id)"""
+    # Only what has answers, or is completed, can be wrong: a start must not look at every record.
+    answered = "id IN (SELECT record_id FROM responses WHERE status = 'submitted')"
+    wrongs = [
+        ("completed", f"status = 'pending' AND {answered} AND {enough}"),
+        ("pending", f"status = 'completed' AND NOT {enough}"),
+    ]
     with database:
-        for status, wrong in (("completed", f"status = 'pending' AND {enough}"), ("pending", f"NOT {enough}")):
+        for status, wrong in wrongs:
             database.execute(
-                f"UPDATE records SET status = ? WHERE status <> ? AND {wrong} "
+                f"UPDATE records SET status = ? WHERE {wrong} "
                 "AND dataset_id IN (SELECT id FROM datasets WHERE status = 'ready')",
-                [status, status],
+                [status],
             )
 
 
