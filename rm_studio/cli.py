@@ -85,7 +85,7 @@ def train(
 ) -> None:
     """Train a reward model."""
     from rm_studio import evaluation, judged, tables
-    from rm_studio.training import runs
+    from rm_studio.training import queue, runs
 
     settings: dict[str, Any] = {"base_model": base_model}
     for item in set_:
@@ -109,7 +109,7 @@ def train(
             print(line, flush=True)
             seen = line
 
-    run = runs.train(found.frame, output, show, **settings)
+    run = queue.train(found.frame, output, show, **settings)
     if run.report:
         print(evaluation.reading(run.report))
     print(f"The model is in {output / 'model'}")

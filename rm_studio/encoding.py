@@ -49,14 +49,24 @@ class Encoded(NamedTuple):
     answer_cut: list[bool]
 
 
-def choose_format(tokenizer: "PreTrainedTokenizerBase", config: "PretrainedConfig", max_length: int) -> TextFormat:
-    """The format for a model, and ``max_length`` lowered to what its positions allow (in tokens)."""
+def choose_format(
+    tokenizer: "PreTrainedTokenizerBase",
+    config: "PretrainedConfig",
+    max_length: int,
+    kept: TextFormat | None = None,
+) -> TextFormat:
+    """The format for a model, and ``max_length`` lowered to what its positions allow (in tokens).
+
+    A model that was trained with a format ``kept`` beside it stays with that.
+    """
     limits = [max_length, tokenizer.model_max_length]
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
         offset = (config.pad_token_id or 0) + 1 if config.model_type in OFFSET_POSITIONS else 0
         limits.append(positions - offset)
     limit = int(min(limits))
+    if kept:
+        return TextFormat(style=kept.style, max_length=limit)
     if tokenizer.chat_template:
         return TextFormat(style="chat", max_length=limit)
     if tokenizer.sep_token and tokenizer.cls_token:

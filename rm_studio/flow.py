@@ -8,7 +8,7 @@ from rm_studio import annotation, data, judged, models, preferences, simulation,
 from rm_studio.config import ColumnMapping, DataSource, TrainConfig
 from rm_studio.errors import DataError
 from rm_studio.jobs import Job
-from rm_studio.training import runs
+from rm_studio.training import queue, runs
 from rm_studio.workspace import Project, Workspace, read_frame, write_frame
 
 SAMPLE_PROJECT = "Sample: answers from an assistant"
@@ -137,6 +137,6 @@ def sample_project(workspace: Workspace) -> Project:
 def demo(workspace: Workspace) -> Project:
     """The sample project with every tab filled: a first run is started unless one is there or nothing can train."""
     project = sample_project(workspace)
-    if not runs.list_runs(project.runs) and models.builtin_available() and not runs.active(workspace):
-        runs.launch(workspace, project.runs, SAMPLE_TRAINING, require_pairs(project))
+    if not runs.list_runs(project.runs) and models.builtin_available() and not queue.active(workspace):
+        queue.submit(workspace, project.runs, SAMPLE_TRAINING, require_pairs(project))
     return project

@@ -62,13 +62,15 @@ def locate(name: str) -> Path:
     return folder
 
 
-def load(name: str, for_training: bool) -> Loaded:
-    """Load a sequence-classification model with exactly one output, in float32.
+def load(name: str, for_training: bool, dtype: str = "float32", four_bit: bool = False) -> Loaded:
+    """Load a sequence-classification model with exactly one output.
 
     Args:
         name: As for `locate`.
         for_training: A model without a scoring head, or with one for other labels, gets a new one; otherwise
             it is refused, because its scores would mean nothing.
+        dtype: Of the weights.
+        four_bit: Keep the base model's weights in 4 bits (QLoRA, Dettmers et al. 2023).
 
     Raises:
         ModelError: not a text model, not a reward model, asks for remote code, or cannot be opened.
@@ -83,6 +85,9 @@ def load(name: str, for_training: bool) -> Loaded:
     tokenizer = _tokenizer(folder, short)
     from transformers import AutoModelForSequenceClassification
 
+    options = {"quantization_config": _four_bit()} if four_bit else {}
+    if hasattr(config, "attention_dropout"):  # ModernBERT's is inside a function, where TRL does not find it
+        options["attention_dropout"] = 0.0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -92,7 +97,8 @@ def load(name: str, for_training: bool) -> Loaded:
                 use_safetensors=True,
                 trust_remote_code=False,
                 ignore_mismatched_sizes=for_training,
-                dtype="float32",
+                dtype=dtype,
+                **options,
             )
     except ValueError as error:
         raise ModelError(
@@ -106,6 +112,25 @@ def load(name: str, for_training: bool) -> Loaded:
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return Loaded(model, tokenizer, folder, new_head=not has_head or labels != 1)
+
+
+def _four_bit() -> Any:
+    """The 4-bit NormalFloat of QLoRA, computing in bfloat16.
+
+    Raises:
+        ModelError: bitsandbytes, which does it, is not installed.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError("QLoRA needs one more package: pip install 'rm-studio[qlora]'. LoRA works without it.")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype="bfloat16",
+        llm_int8_skip_modules=["score", "classifier"],  # the head learns
+    )
 
 
 def quiet() -> None:

@@ -224,6 +224,11 @@ class Workspace:
     def argilla_folder(self) -> Path:
         return self.root / "argilla"
 
+    @property
+    def token_cache(self) -> Path:
+        """Texts as token ids, kept so that the next run on the same texts begins at once; may be deleted."""
+        return self.root / "cache" / "tokens"
+
     def projects(self) -> list[Project]:
         """All projects that can be read, the newest first; one made by a newer version waits for that version."""
         found: list[tuple[str, Project]] = []

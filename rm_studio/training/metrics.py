@@ -33,6 +33,24 @@ def read(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else COLUMNS)
 
 
+def forget_after(path: Path, step: int) -> None:
+    """Drop the lines after ``step``: a run that goes on from there writes them again."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if _step(line) <= step]
+    fresh = path.with_suffix(".new")
+    fresh.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    fresh.replace(path)
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # cut off by a kill
+
+
 def tutorial_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """The table that the Argilla tutorial shows: step, training loss, validation loss, accuracy.
 

@@ -1,26 +1,25 @@
-"""A training run is a folder and a process; they are started, watched and ended here, without torch.
+"""A training run is a folder and, while it is at work, a process. Without torch.
 
 The worker rewrites ``status.json`` and appends to ``metrics.jsonl``; readers look at the files, and believe a
-state that needs a living process only while that very process lives.
+state that needs a living process only while that very process lives. `queue` starts runs.
 """
 
 import re
-import sys
-import time
-from collections.abc import Callable
+import shutil
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
+from pydantic import Field
 
 from rm_studio import processes
-from rm_studio.config import Frozen, TrainConfig, parse_settings
+from rm_studio.config import Frozen, TrainConfig
 from rm_studio.errors import DataError, TrainingError
 from rm_studio.preferences import split_by_prompt
-from rm_studio.training import metrics
-from rm_studio.workspace import Project, Workspace, read_frame, read_json, write_frame, write_json
+from rm_studio.training import checkpoints, metrics
+from rm_studio.workspace import read_frame, read_json, write_frame, write_json
 
 ACTIVE = ("queued", "preparing", "training", "stopping")
 STATES = {
@@ -28,6 +27,7 @@ STATES = {
     "preparing": "Preparing",
     "training": "Training",
     "stopping": "Stopping",
+    "paused": "Paused",
     "completed": "Completed",
     "stopped": "Stopped early",
     "failed": "Failed",
@@ -35,11 +35,24 @@ STATES = {
 }
 
 
+class RunInfo(Frozen):
+    """What people call a run, and what they noted about it."""
+
+    name: str = Field("", title="Name", max_length=80, description="Shown in lists; empty: when it began.")
+    note: str = Field("", title="Note", max_length=2000, description="What you tried here, and why.")
+
+
 class Status(Frozen):
-    """``status.json``. Times in seconds; ``rate`` in pairs a second."""
+    """``status.json``. Times in seconds; ``rate`` in pairs a second; ``memory`` in bytes, the most so far.
+
+    ``reason`` is a word for what made it fail, where that is known: memory, disk, diverged.
+    """
 
     state: str
     message: str = ""
+    reason: str = ""
+    queued_at: float = 0.0
+    memory: int = 0
     pid: int = 0
     started: float = 0.0
     step: int = 0
@@ -54,7 +67,13 @@ class Status(Frozen):
 
     @property
     def is_active(self) -> bool:
+        """Whether the run is at work, or waits for its turn."""
         return self.state in ACTIVE
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the run waits for its turn, without a process."""
+        return self.state == "queued" and not self.pid
 
 
 class Run:
@@ -90,6 +109,20 @@ class Run:
         return self.folder / "stop"
 
     @property
+    def pause_file(self) -> Path:
+        """Its presence asks the worker to keep a checkpoint and end."""
+        return self.folder / "pause"
+
+    @property
+    def use_best_file(self) -> Path:
+        """Its presence asks the worker to make the model of the best measurement instead of training on."""
+        return self.folder / "use_best"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
     def log_file(self) -> Path:
         return self.folder / "train.log"
 
@@ -116,10 +149,51 @@ class Run:
         return metrics.read(self.metrics_file)
 
     @property
+    def info(self) -> RunInfo:
+        return RunInfo.model_validate(read_json(self.folder / "info.json") or {})
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The step and held-out loss of the best measurement whose model was kept."""
+        content: dict[str, Any] | None = read_json(self.checkpoints / checkpoints.BEST / "best.json")
+        return content
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the run has ended before its time and can go on from a whole checkpoint."""
+        ended = self.status().state in ("paused", "stopped", "interrupted", "failed")
+        return ended and checkpoints.newest_whole(self.checkpoints) is not None
+
+    @property
     def label(self) -> str:
-        """The run's name in a list: when it began, and from which model."""
+        """The run's name in a list: its own, or when it began; and from which model."""
         begun = datetime.strptime(self.id[:15], "%Y%m%d-%H%M%S")
-        return f"{begun:%d %b %Y, %H:%M:%S} · {Path(self.config.base_model).name}"
+        return f"{self.info.name or f'{begun:%d %b %Y, %H:%M:%S}'} · {Path(self.config.base_model).name}"
+
+    def describe(self, info: RunInfo) -> None:
+        """Give the run a name and a note."""
+        write_json(self.folder / "info.json", info.model_dump())
+
+    def size_bytes(self) -> int:
+        """What deleting the run would free."""
+        return checkpoints.size_bytes(self.folder)
+
+    def delete(self) -> None:
+        """Remove the run and all its files.
+
+        Raises:
+            TrainingError: it is at work.
+        """
+        if self.status().is_active:
+            raise TrainingError("This run is still going on. Stop it first, then delete it.")
+        aside = self.folder.with_name(f".deleted-{self.id}")
+        self.folder.replace(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def clear_requests(self) -> None:
+        """Forget what was asked of a worker that has ended."""
+        for request in (self.stop_file, self.pause_file, self.use_best_file):
+            request.unlink(missing_ok=True)
 
     def status(self) -> Status:
         """The state now; one that was active and whose process is gone becomes ``interrupted``."""
@@ -127,20 +201,36 @@ class Run:
         if content is None:  # prepared, not started
             return Status(state="queued", message="Waiting to start …")
         found = Status.model_validate(content)
+        if found.is_waiting:
+            return found
         if found.is_active and processes.find(found.process_id) is None:
             # The worker may have written its last word between the two looks.
             content = read_json(self.status_file)
             found = Status.model_validate(content) if content else found
             if found.is_active:
                 message = "The run ended without finishing: its process was closed or the machine restarted."
+                if checkpoint := checkpoints.newest_whole(self.checkpoints):
+                    message += f" “Go on” continues after step {checkpoints.step_of(checkpoint):,}."
                 found = found.model_copy(update={"state": "interrupted", "message": message, "eta_s": None})
-                write_json(self.status_file, found.model_dump())
+                with suppress(OSError):  # a full disk; the next look says the same
+                    write_json(self.status_file, found.model_dump())
         return found
 
     def stop(self) -> None:
-        """Ask the worker to stop after the step it is at; it keeps the model as it then is."""
-        if self.status().is_active:
+        """Ask the worker to stop after the step it is at; it keeps the model as it then is. A run that waits leaves the
+        queue."""
+        status = self.status()
+        if status.is_waiting:
+            gone = Status(state="stopped", message="Taken out of the queue before it began.", step=status.step)
+            write_json(self.status_file, gone.model_dump())
+        elif status.is_active:
             self.stop_file.touch()
+
+    def pause(self) -> None:
+        """Ask the worker to keep a checkpoint after the step it is at, and to end; the run can go on later."""
+        status = self.status()
+        if status.is_active and not status.is_waiting:
+            self.pause_file.touch()
 
     def end(self, patience_s: float = 10.0) -> None:
         """End the worker at once, without keeping anything."""
@@ -167,33 +257,6 @@ def prepare(folder: Path, config: TrainConfig, pairs: pd.DataFrame) -> Run:
     return run
 
 
-def start(run: Run) -> None:
-    """Start the run's worker as a process of its own, which lives on when the app ends."""
-    command = [sys.executable, "-m", "rm_studio.training.worker", str(run.folder)]
-    process_id = processes.spawn(command, run.log_file, {"PYTHONUNBUFFERED": "1"})
-    if not run.status_file.exists():  # the worker itself writes the rest
-        starting = Status(state="queued", message="Starting …", pid=process_id.pid, started=process_id.started)
-        write_json(run.status_file, starting.model_dump())
-
-
-def launch(workspace: Workspace, runs_folder: Path, config: TrainConfig, pairs: pd.DataFrame) -> Run:
-    """Prepare and start a run of a project.
-
-    Raises:
-        TrainingError: another run is going on in this workspace, or the pairs are too few.
-    """
-    with FileLock(workspace.root / ".launch.lock"):  # two tabs that press Start at once get one run
-        for other in active(workspace):
-            name = Project(other.folder.parent.parent).info.name
-            raise TrainingError(
-                f"Another run is still going on, in the project “{name}”. Wait for it or stop it: two at once would "
-                "slow each other down."
-            )
-        run = prepare(runs_folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3], config, pairs)
-        start(run)
-    return run
-
-
 def list_runs(runs_folder: Path) -> list[Run]:
     """A project's runs, the newest first."""
     return [Run(file.parent) for file in sorted(runs_folder.glob("*/config.json"), reverse=True)]
@@ -205,49 +268,6 @@ def find_run(runs_folder: Path, run_id: str) -> Run | None:
         return None
     run = Run(runs_folder / run_id)
     return run if run.config_file.exists() else None
-
-
-def active(workspace: Workspace) -> list[Run]:
-    """All runs of the workspace that are going on."""
-    every = (run for project in workspace.projects() for run in list_runs(project.runs))
-    return [run for run in every if run.status().is_active]
-
-
-def train(
-    pairs: pd.DataFrame,
-    output: Path,
-    on_status: Callable[[Status], None] = lambda status: None,
-    **settings: Any,
-) -> Run:
-    """Train a reward model in ``output`` and wait for it; ``output/model`` is then an ordinary model folder.
-
-    Args:
-        pairs: ``prompt``, ``chosen``, ``rejected``; optionally ``p_chosen``, ``category``.
-        output: A folder that does not exist yet, or is empty.
-        on_status: Called about twice a second.
-        settings: Fields of `TrainConfig`.
-
-    Raises:
-        TrainingError: the run did not end with a model, with the reason.
-    """
-    output = output.resolve()
-    if output.exists() and any(output.iterdir()):
-        raise TrainingError("The output folder is not empty. Name a new one, so that nothing is overwritten.")
-    run = prepare(output, parse_settings(TrainConfig, settings), pairs)
-    start(run)
-    try:
-        while (status := run.status()).is_active:
-            on_status(status)
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        run.stop()
-        while (status := run.status()).is_active:
-            on_status(status)
-            time.sleep(0.5)
-    on_status(status)
-    if not run.has_model:
-        raise TrainingError(status.message)
-    return run
 
 
 def pairs_of(run: Run) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from rm_studio import flow, models
 from rm_studio.config import BUILTIN_MODEL, TrainConfig, parse_settings
-from rm_studio.training import device, metrics, runs
+from rm_studio.training import device, metrics, queue, runs
 from rm_studio.ui import theme, widgets
 from rm_studio.ui.session import Session, Studio, friendly
 
@@ -171,7 +171,7 @@ def train_tab(studio: Studio) -> TrainTab:
         named = dict(zip(form.values(), values, strict=True))
         named["base_model"] = (named["base_model"] or "").strip()
         config = parse_settings(TrainConfig, named)
-        run = runs.launch(studio.workspace, project.runs, config, flow.require_pairs(project))
+        run = queue.submit(studio.workspace, project.runs, config, flow.require_pairs(project))
         return session.model_copy(update={"run": run.id})
 
     @friendly

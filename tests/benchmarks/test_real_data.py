@@ -8,7 +8,7 @@ import pytest
 from rm_studio import annotation, data, evaluation, flow, judged, models, tables
 from rm_studio.config import DataSource
 from rm_studio.jobs import Job
-from rm_studio.training import runs
+from rm_studio.training import queue, runs
 from rm_studio.workspace import Workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -45,7 +45,7 @@ def test_the_tutorial_from_publishing_to_accuracy(argilla: Workspace, shared_dat
             body = {"status": "submitted", "values": {"choose-best": {"value": value}}}
             connection.http.post(f"/api/v1/records/{record['id']}/responses", json=body).raise_for_status()
     print(flow.pull(argilla, project, Job(project.folder / "pull.json", "Pulling")))
-    run = runs.train(flow.require_pairs(project), tmp_path / "run", epochs=2)
+    run = queue.train(flow.require_pairs(project), tmp_path / "run", epochs=2)
     say("Falcon-7B against the human answer", run)
     assert run.report is not None and run.report["accuracy"]["low"] > 0.5
 
@@ -54,7 +54,7 @@ def test_the_tutorial_from_publishing_to_accuracy(argilla: Workspace, shared_dat
 def test_judged_pairs_against_the_longer_answer(shared_data: Path, tmp_path: Path) -> None:
     """7,401 judged pairs, split by prompt."""
     pairs = judged.pairs_of(tables.read_file(shared_data / "judged_pairs.parquet").frame).frame
-    run = runs.train(pairs, tmp_path / "run")
+    run = queue.train(pairs, tmp_path / "run")
     say("Judged pairs", run)
     assert run.report is not None and run.report["accuracy"]["low"] > run.report["longer_wins"]["high"]
 

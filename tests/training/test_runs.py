@@ -14,7 +14,7 @@ from rm_studio import processes
 from rm_studio.config import TrainConfig
 from rm_studio.encoding import read_format
 from rm_studio.errors import StudioError, TrainingError
-from rm_studio.training import runs
+from rm_studio.training import queue, runs
 from rm_studio.training.runs import Run, Status
 from rm_studio.workspace import Workspace, write_json
 
@@ -35,7 +35,7 @@ def wait_until(run: Run, condition: Callable[[Status], bool]) -> Status:
 @pytest.fixture(scope="module")
 def finished(tiny_bert: Path, pairs: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Run:
     output = tmp_path_factory.mktemp("finished") / "run"
-    return runs.train(pairs, output, base_model=str(tiny_bert), epochs=3, learning_rate=5e-3, batch_size=8)
+    return queue.train(pairs, output, base_model=str(tiny_bert), epochs=3, learning_rate=5e-3, batch_size=8)
 
 
 def test_a_run_ends_with_a_model_that_learned_and_a_report_of_pairs_it_never_saw(finished: Run) -> None:
@@ -57,13 +57,13 @@ def test_the_metrics_begin_before_the_first_step_and_end_at_the_last(finished: R
 
 
 def test_the_same_settings_give_the_same_model(finished: Run, pairs: pd.DataFrame, tmp_path: Path) -> None:
-    again = runs.train(pairs, tmp_path / "run", **finished.config.model_dump())
+    again = queue.train(pairs, tmp_path / "run", **finished.config.model_dump())
     weights = [(run.model_folder / "model.safetensors").read_bytes() for run in (finished, again)]
     assert weights[0] == weights[1]
 
 
 def test_a_decoder_trains_too(tiny_decoder: Path, pairs: pd.DataFrame, tmp_path: Path) -> None:
-    run = runs.train(pairs, tmp_path / "run", base_model=str(tiny_decoder), epochs=1, batch_size=8)
+    run = queue.train(pairs, tmp_path / "run", base_model=str(tiny_decoder), epochs=1, batch_size=8)
     text_format = read_format(run.model_folder)
     assert text_format is not None and text_format.style == "plain"
 
@@ -72,7 +72,7 @@ def test_stop_keeps_the_model_as_it_then_is_and_never_says_completed(
     tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path
 ) -> None:
     run = runs.prepare(tmp_path / "run", TrainConfig(base_model=str(tiny_bert), epochs=20, batch_size=1), pairs)
-    runs.start(run)
+    queue.start(run)
     wait_until(run, lambda status: status.step >= 3)
     run.stop()
     status = wait_until(run, lambda status: not status.is_active)
@@ -81,24 +81,11 @@ def test_stop_keeps_the_model_as_it_then_is_and_never_says_completed(
     assert run.has_model
 
 
-def test_a_worker_killed_outright_reads_as_interrupted(tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path) -> None:
-    run = runs.prepare(tmp_path / "run", TrainConfig(base_model=str(tiny_bert), epochs=20, batch_size=1), pairs)
-    runs.start(run)
-    status = wait_until(run, lambda status: status.step >= 1)
-    psutil.Process(status.pid).kill()
-    psutil.wait_procs([psutil.Process(status.pid)] if psutil.pid_exists(status.pid) else [], timeout=5)
-    deadline = time.monotonic() + 10
-    while run.status().is_active and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert run.status().state == "interrupted"
-    assert not run.has_model
-
-
 def test_a_learning_rate_beyond_all_bounds_ends_as_diverged(
     tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingError, match=r"diverged.*smaller learning rate"):
-        runs.train(pairs, tmp_path / "run", base_model=str(tiny_bert), epochs=5, learning_rate=1e30, batch_size=4)
+        queue.train(pairs, tmp_path / "run", base_model=str(tiny_bert), epochs=5, learning_rate=1e30, batch_size=4)
     assert Run(tmp_path / "run").status().state == "failed"
 
 
@@ -107,25 +94,25 @@ def test_pairs_that_are_all_too_long_are_stopped_with_the_numbers(
 ) -> None:
     long = pairs.assign(chosen=pairs["chosen"] + " more words" * 100)
     with pytest.raises(TrainingError, match=r"40 of 40 pairs.*64 tokens"):
-        runs.train(long, tmp_path / "run", base_model=str(tiny_bert))
+        queue.train(long, tmp_path / "run", base_model=str(tiny_bert))
 
 
 def test_a_model_that_is_not_there_fails_in_plain_words(pairs: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="neither a folder here"):
-        runs.train(pairs, tmp_path / "run", base_model="no such model!")
+        queue.train(pairs, tmp_path / "run", base_model="no such model!")
 
 
 def test_an_output_folder_with_something_in_it_is_left_alone(pairs: pd.DataFrame, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(TrainingError, match="not empty"):
-        runs.train(pairs, tmp_path)
+        queue.train(pairs, tmp_path)
 
 
 def test_a_setting_out_of_bounds_is_named_by_its_label(pairs: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(StudioError, match="Batch size"):
-        runs.train(pairs, tmp_path / "run", batch_size=0)
+        queue.train(pairs, tmp_path / "run", batch_size=0)
     with pytest.raises(StudioError, match="no setting called “speed”"):
-        runs.train(pairs, tmp_path / "run", speed=3)
+        queue.train(pairs, tmp_path / "run", speed=3)
 
 
 def test_one_prompt_is_too_few_and_nothing_is_started(tmp_path: Path) -> None:
@@ -133,15 +120,6 @@ def test_one_prompt_is_too_few_and_nothing_is_started(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="share one prompt"):
         runs.prepare(tmp_path / "run", TrainConfig(), same)
     assert not (tmp_path / "run").exists()
-
-
-def test_a_second_run_is_refused_while_one_goes_on(workspace: Workspace, pairs: pd.DataFrame) -> None:
-    project = workspace.create("Busy")
-    run = runs.prepare(project.runs / "20260101-000000-000", TrainConfig(), pairs)
-    ourselves = processes.own_identity()._asdict()
-    write_json(run.status_file, Status(state="training", **ourselves).model_dump())
-    with pytest.raises(TrainingError, match="Another run"):
-        runs.launch(workspace, project.runs, TrainConfig(), pairs)
 
 
 def test_a_pid_with_another_start_time_is_not_the_worker_and_not_touched(pairs: pd.DataFrame, tmp_path: Path) -> None:
@@ -160,7 +138,7 @@ def test_no_secret_of_the_environment_reaches_the_run_folder(
     tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_plantedsecretplantedsecretplanted")
-    run = runs.train(pairs, tmp_path / "run", base_model=str(tiny_bert), batch_size=32)
+    run = queue.train(pairs, tmp_path / "run", base_model=str(tiny_bert), batch_size=32)
     for file in run.folder.rglob("*"):
         if file.is_file():
             assert b"plantedsecret" not in file.read_bytes(), file.name
@@ -172,20 +150,7 @@ def test_what_went_wrong_is_explained() -> None:
 
     from rm_studio.training import worker  # a program: imported here only to look at its sentences
 
-    assert "half the batch size" in worker.explain(MemoryError())
-    assert "half the batch size" in worker.explain(RuntimeError("CUDA out of memory. Tried to allocate"))
-    assert "disk is full" in worker.explain(OSError(errno.ENOSPC, "No space left on device"))
-    assert "/secret" not in worker.explain(RuntimeError("/secret"))
-
-
-def test_slices_of_like_length_score_as_one_padded_batch(tiny_bert: Path) -> None:
-    import torch
-
-    from rm_studio import models
-    from rm_studio.scoring import pad
-    from rm_studio.training import worker
-
-    model = models.load(str(tiny_bert), for_training=True).model.train(False)
-    batch = pad([[2, 7, 3], [2, *range(5, 40), 3], [2, 9, 9, 9, 3], [2, 8, 3], [2, *range(5, 25), 3]], 0, "cpu")
-    with torch.no_grad():
-        torch.testing.assert_close(worker.forward_by_length(model, **batch).logits, model(**batch).logits)
+    assert worker.explain(MemoryError())[0] == "memory"
+    assert worker.explain(RuntimeError("CUDA out of memory. Tried to allocate"))[0] == "memory"
+    assert worker.explain(OSError(errno.ENOSPC, "No space left on device"))[0] == "disk"
+    assert "/secret" not in worker.explain(RuntimeError("/secret"))[1]

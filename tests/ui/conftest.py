@@ -14,7 +14,7 @@ import pytest
 from support import CHROMIUM_FLAGS, chromium, needed
 
 from rm_studio.embedded import server
-from rm_studio.training import runs
+from rm_studio.training import queue, runs
 from rm_studio.workspace import Workspace
 
 
@@ -65,7 +65,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     """``rm-studio demo`` on an empty workspace, as a new user starts it; its first run is ended with it."""
     app = RunningApp(Workspace(tmp_path_factory.mktemp("demo-home")), "demo")
     yield app
-    for run in runs.active(app.workspace):
+    for run in queue.active(app.workspace):
         run.end()
     app.end()
     assert server.status(app.workspace).state in ("stopped", "failed"), "the app ends the server that it started"
