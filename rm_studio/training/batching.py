@@ -111,9 +111,7 @@ def packed(chosen: Sequence[torch.Tensor], rejected: Sequence[torch.Tensor], pad
     there, so a causal model gives each text the scores that it has alone.
     """
     prefixes = [shared_prefix(one, other) for one, other in zip(chosen, rejected, strict=True)]
-    widths = [
-        len(one) + len(other) - prefix for one, other, prefix in zip(chosen, rejected, prefixes, strict=True)
-    ]
+    widths = [len(one) + len(other) - prefix for one, other, prefix in zip(chosen, rejected, prefixes, strict=True)]
     rows, width = len(prefixes), max(widths)
     device = chosen[0].device
     input_ids = torch.full((rows, width), pad_token_id, device=device)

@@ -6,6 +6,7 @@ The app asks in a process of its own, because finding out means importing torch.
 import json
 import subprocess
 import sys
+import time
 from functools import lru_cache
 
 import psutil
@@ -14,18 +15,26 @@ from rm_studio.config import Frozen
 
 
 class Device(Frozen):
-    """``kind`` is cuda, mps or cpu; ``name`` is for people; memory in bytes."""
+    """``kind`` is cuda, mps or cpu; ``name`` is for people; memory in bytes, and how much of it others use now.
+
+    ``gflops`` is what products of matrices reach in the precision that training uses; ``count`` is the number of cards.
+    """
 
     kind: str
     name: str
     memory: int
+    others: int = 0
+    gflops: float = 100.0
+    count: int = 1
 
     @property
     def sentence(self) -> str:
-        gigabytes = self.memory / 1024**3
+        gigabytes = f"{self.memory / 1024**3:.0f} GB of memory"
         if self.kind == "cpu":
-            return f"Training will run on this machine’s processor ({self.name}, {gigabytes:.0f} GB of memory)."
-        return f"Training will run on the graphics card ({self.name}, {gigabytes:.0f} GB of memory)."
+            return f"Training will run on this machine’s processor ({self.name}, {gigabytes})."
+        used = f", {self.others / 1024**3:.1f} GB of it used by other programs" if self.others > 2**29 else ""
+        many = f" There are {self.count} cards; “Advanced” lets them train together." if self.count > 1 else ""
+        return f"Training will run on the graphics card ({self.name}, {gigabytes}{used}).{many}"
 
 
 def detect() -> Device:
@@ -33,13 +42,41 @@ def detect() -> Device:
     import torch
 
     if torch.cuda.is_available():
-        properties = torch.cuda.get_device_properties(0)
-        return Device(kind="cuda", name=properties.name, memory=properties.total_memory)
-    memory = psutil.virtual_memory().total
+        free, total = torch.cuda.mem_get_info(0)
+        name, count = torch.cuda.get_device_properties(0).name, torch.cuda.device_count()
+        return Device(kind="cuda", name=name, memory=total, others=total - free, gflops=_speed("cuda"), count=count)
+    memory = psutil.virtual_memory()
     if torch.backends.mps.is_available():
-        return Device(kind="mps", name="Apple silicon", memory=memory)
+        return Device(kind="mps", name="Apple silicon", memory=memory.total, gflops=_speed("mps"))
     cores = psutil.cpu_count(logical=True) or 1
-    return Device(kind="cpu", name=f"{cores} cores" if cores > 1 else "1 core", memory=memory)
+    name = f"{cores} cores" if cores > 1 else "1 core"
+    return Device(kind="cpu", name=name, memory=memory.total, others=memory.used, gflops=_speed("cpu"))
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether this machine multiplies in bfloat16 faster than in float32: elsewhere it is emulated, and slower."""
+    import torch
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _speed(kind: str) -> float:
+    """Billions of operations a second in products of matrices, measured for a moment."""
+    import torch
+
+    dtype = torch.bfloat16 if has_fast_bfloat16() else torch.float32
+    n = 512 if kind == "cpu" else 4096
+    one = torch.randn(n, n, dtype=dtype, device=kind)
+    for _ in range(3):
+        product = one @ one
+    times, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < 0.2:
+        product = one @ one
+        times += 1
+        float(product[0, 0])  # waits for the card
+    return times * 2 * n**3 / (time.perf_counter() - begun) / 1e9
 
 
 @lru_cache(maxsize=1)

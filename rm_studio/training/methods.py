@@ -31,9 +31,7 @@ def learning(model: PreTrainedModel, config: TrainConfig) -> Any:
         from peft import LoraConfig, TaskType, get_peft_model, prepare_model_for_kbit_training
 
         if config.method == "qlora":
-            model = prepare_model_for_kbit_training(
-                model, use_gradient_checkpointing=config.gradient_checkpointing
-            )
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=config.gradient_checkpointing)
         lora = LoraConfig(
             task_type=TaskType.SEQ_CLS,
             r=config.lora_rank,

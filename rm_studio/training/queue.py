@@ -4,7 +4,6 @@ The queue is the runs' own status files. It moves on when a run ends, by the wor
 looks, should the worker have been killed.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +17,7 @@ from filelock import FileLock
 from rm_studio import processes
 from rm_studio.config import TrainConfig, parse_settings
 from rm_studio.errors import StudioError, TrainingError
-from rm_studio.training import checkpoints, launchers
+from rm_studio.training import checkpoints, device, launchers
 from rm_studio.training.runs import Run, Status, list_runs, prepare
 from rm_studio.workspace import Workspace, read_json, write_json
 
@@ -106,10 +105,16 @@ def start(run: Run) -> None:
     keep = {name: known[name] for name in ("step", "total_steps", "elapsed_s") if name in known}
     starting = Status(state="queued", message="Starting …", **keep, **processes.own_identity()._asdict())
     write_json(run.status_file, starting.model_dump())
-    process_id = processes.spawn(launchers.command(run), run.log_file, {"PYTHONUNBUFFERED": "1"})
+    process_id = processes.spawn(launchers.command(run, on_cpu=run.config.processes > 1 and not has_cards()), run.log_file, {"PYTHONUNBUFFERED": "1"})
     content = read_json(run.status_file)
     if content and content["pid"] == starting.pid:  # the worker itself writes the rest
         write_json(run.status_file, {**content, **process_id._asdict()})
+
+
+def has_cards() -> bool:
+    """Whether this machine has cards to train on; asked of torch in another process, and only for several processes."""
+    found = device.describe()
+    return found is not None and found.kind != "cpu"
 
 
 def train(

@@ -3,12 +3,15 @@
 Only the worker imports this.
 """
 
+import ctypes
 import json
 import math
 import os
 import shutil
 import signal
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from rm_studio.workspace import write_json
 
 AGREE_EVERY = 5  # steps, when several processes train: they must stop at the same one
 NOTHING, SAVE, STOP, PAUSE = range(4)
+RETURN_EVERY = 4  # steps
 PRECISION = 0.4  # seconds between two looks at the clock's consequences
 
 
@@ -55,6 +59,7 @@ class Files(TrainerCallback):
         self.config = config
         self.train_begun = self.saved_at = self.looked_at = time.monotonic()
         self.first_step = 0
+        self.step_begun = self.stepping_s = 0.0  # in steps only: measuring and saving take time too
         self.request = NOTHING
         self.terminated = False
         self.stopped_early = False
@@ -76,15 +81,19 @@ class Files(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.train_begun = self.saved_at = time.monotonic()
         self.first_step = state.global_step
-        self.reporter.say(
-            "training", "Learning from the pairs …", step=state.global_step, total_steps=state.max_steps
-        )
+        self.reporter.say("training", "Learning from the pairs …", step=state.global_step, total_steps=state.max_steps)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.step_begun = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         now = time.monotonic()
+        self.stepping_s += now - self.step_begun
         wish = self._wish(now, state.global_step % args.logging_steps == 0)
         if args.world_size > 1:
             wish = self._agreed(wish, state.global_step, args.device)
+        if state.global_step % RETURN_EVERY == 0:
+            return_memory()
         if wish in (STOP, PAUSE):
             self.request = wish
             control.should_training_stop = True
@@ -136,8 +145,7 @@ class Files(TrainerCallback):
         if not self.reporter.is_main:
             return
         if split == "train":
-            elapsed = time.monotonic() - self.train_begun
-            values["tokens_per_s"] = round((values["num_tokens"] - self.tokens_before) / elapsed, 1)
+            values["tokens_per_s"] = round((values["num_tokens"] - self.tokens_before) / self.stepping_s, 1)
             values |= machine_use()
         metrics.append(self.run.metrics_file, state.global_step, state.epoch or 0.0, split, values)
 
@@ -177,12 +185,18 @@ def peak_memory() -> int:
     if not peak:
         try:
             import resource
-            import sys
 
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         except ImportError:
             peak = used.rss
     return int(peak)
+
+
+def return_memory() -> None:
+    """Give back to the system what is free: texts of ever other lengths leave gaps, and glibc keeps them otherwise."""
+    if sys.platform == "linux" and not torch.cuda.is_available():
+        with suppress(OSError, AttributeError):  # another C library has no such function
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def machine_use() -> dict[str, float]:

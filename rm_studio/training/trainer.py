@@ -19,6 +19,7 @@ from rm_studio import evaluation
 from rm_studio.errors import TrainingError
 from rm_studio.scoring import pad, score_ids
 from rm_studio.training import batching, checkpoints
+from rm_studio.training.explain import ran_out_of_memory
 from rm_studio.training.objective import Objective
 
 FEWEST_TOKENS_AT_ONCE = 256
@@ -59,8 +60,7 @@ class StudioRewardTrainer(RewardTrainer):  # type: ignore[misc]  # TRL ships no 
         self._signature_columns = ["chosen_ids", "rejected_ids", "p_chosen", "strength"]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> batching.LengthGrouped:
-        columns = (self.train_dataset.with_format("arrow")[:][name] for name in ("chosen_ids", "rejected_ids"))
-        lengths = np.maximum(*(_lengths(column) for column in columns))
+        lengths = np.maximum(*(lengths_of(self.train_dataset, f"{side}_ids") for side in SIDES))
         global_batch = self.args.per_device_train_batch_size * self.args.world_size
         return batching.LengthGrouped(lengths.tolist(), global_batch, self.args.seed)
 
@@ -232,19 +232,11 @@ class StudioRewardTrainer(RewardTrainer):  # type: ignore[misc]  # TRL ships no 
 SIDES = ("chosen", "rejected")
 
 
-def _lengths(column: Any) -> Any:
-    """The lengths of an arrow column of lists, without making the lists."""
+def lengths_of(dataset: Any, column: str) -> Any:
+    """The lengths of a column of lists, without making the lists."""
     import pyarrow.compute as pc
 
-    return pc.list_value_length(column).to_numpy()
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether this is memory that ran out, on a card or in the machine."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or any(
-        words in text for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )
+    return pc.list_value_length(dataset.with_format("arrow")[:][column]).to_numpy()
 
 
 def diverged(step: int) -> TrainingError:

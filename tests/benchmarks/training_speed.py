@@ -254,7 +254,9 @@ def main() -> None:
         print("| pairs | tokenised in s | again, from the cache | memory more, GB |\n|---|---|---|---|")
         for n in (1_000, 10_000, 100_000):
             said = child("--child", "growth", base, "0", "--pairs", str(n))
-            print(f"| {n:,} | {said['seconds']:.1f} | {said['again_s']:.2f} | {said['more_memory_gb']:.2f} |", flush=True)
+            print(
+                f"| {n:,} | {said['seconds']:.1f} | {said['again_s']:.2f} | {said['more_memory_gb']:.2f} |", flush=True
+            )
         return
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for _ in range(1 if options.accuracy else options.rounds):

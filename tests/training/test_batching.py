@@ -48,7 +48,9 @@ def gradients(base: Path, tokens_at_once: int, shares: bool, plain: bool = False
     else:
         batch = trainer.data_collator([{name: values[row] for name, values in rows.items()} for row in range(4)])
         loss = trainer.training_step(model, batch)
-    return float(loss.detach()), {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    return float(loss.detach()), {
+        name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None
+    }
 
 
 @pytest.mark.parametrize("tokens_at_once", [8192, 64, 1])

@@ -7,16 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 
-from rm_studio import processes
 from rm_studio.config import TrainConfig
 from rm_studio.encoding import read_format
 from rm_studio.errors import StudioError, TrainingError
 from rm_studio.training import queue, runs
 from rm_studio.training.runs import Run, Status
-from rm_studio.workspace import Workspace, write_json
+from rm_studio.workspace import write_json
 
 LIMIT_S = 120
 
@@ -148,9 +146,9 @@ def test_no_secret_of_the_environment_reaches_the_run_folder(
 def test_what_went_wrong_is_explained() -> None:
     import errno
 
-    from rm_studio.training import worker  # a program: imported here only to look at its sentences
+    from rm_studio.training.explain import explain
 
-    assert worker.explain(MemoryError())[0] == "memory"
-    assert worker.explain(RuntimeError("CUDA out of memory. Tried to allocate"))[0] == "memory"
-    assert worker.explain(OSError(errno.ENOSPC, "No space left on device"))[0] == "disk"
-    assert "/secret" not in worker.explain(RuntimeError("/secret"))[1]
+    assert explain(MemoryError())[0] == "memory"
+    assert explain(RuntimeError("CUDA out of memory. Tried to allocate"))[0] == "memory"
+    assert explain(OSError(errno.ENOSPC, "No space left on device"))[0] == "disk"
+    assert "/secret" not in explain(RuntimeError("/secret"))[1]

@@ -14,7 +14,7 @@ import pytest
 from support import CHROMIUM_FLAGS, chromium, needed
 
 from rm_studio.embedded import server
-from rm_studio.training import queue, runs
+from rm_studio.training import queue
 from rm_studio.workspace import Workspace
 
 
