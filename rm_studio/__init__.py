@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from rm_studio.errors import StudioError
     from rm_studio.evaluation import evaluate_model
     from rm_studio.scoring import load_reward_model
-    from rm_studio.training.runs import train
+    from rm_studio.training.queue import train
 
 _MODULES = {
     "StudioError": "rm_studio.errors",
     "evaluate_model": "rm_studio.evaluation",
     "load_reward_model": "rm_studio.scoring",
-    "train": "rm_studio.training.runs",
+    "train": "rm_studio.training.queue",
 }
 
 

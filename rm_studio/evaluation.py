@@ -31,12 +31,11 @@ def report(pairs: pd.DataFrame, chosen: Floats, rejected: Floats) -> dict[str, A
         ``loss`` (mean of -log σ(margin)), ``mean_margin``; ``groups`` by category.
     """
     margins = chosen.astype(np.float64) - rejected.astype(np.float64)
-    longer = pairs["chosen"].str.len().to_numpy() - pairs["rejected"].str.len().to_numpy()
     result = {
         "n_pairs": len(pairs),
         "n_prompts": int(pairs["prompt"].nunique()),
         "accuracy": _share(wins(margins)),
-        "longer_wins": _share(wins(longer)),
+        "longer_wins": longer_wins(pairs)._asdict(),
         "loss": float(np.mean(np.logaddexp(0.0, -margins))),
         "mean_margin": float(np.mean(margins)),
     }
@@ -45,6 +44,12 @@ def report(pairs: pd.DataFrame, chosen: Floats, rejected: Floats) -> dict[str, A
         labels = pairs[group].fillna("none").to_numpy()
         result["groups"] = {str(label): _share(wins(margins[labels == label])) for label in sorted(set(labels))}
     return result
+
+
+def longer_wins(pairs: pd.DataFrame) -> Share:
+    """How often "choose the longer answer" is right; answers of equal length count half."""
+    longer = wins(pairs["chosen"].str.len().to_numpy() - pairs["rejected"].str.len().to_numpy())
+    return wilson(sum(longer), len(longer))
 
 
 def reading(result: dict[str, Any]) -> str:

@@ -1,15 +1,17 @@
 """The five steps as plain functions on a project: what the tabs, the command line and the tests call."""
 
+import os
+import time
 from pathlib import Path
 
 import pandas as pd
 
 from rm_studio import annotation, data, judged, models, preferences, simulation, tables
 from rm_studio.config import ColumnMapping, DataSource, TrainConfig
-from rm_studio.errors import DataError
+from rm_studio.errors import DataError, StudioError, TrainingError
 from rm_studio.jobs import Job
-from rm_studio.training import queue, runs
-from rm_studio.workspace import Project, Workspace, read_frame, write_frame
+from rm_studio.training import checks, preflight, queue, runs
+from rm_studio.workspace import Project, Workspace, read_frame, read_json, stamp, write_frame, write_json
 
 SAMPLE_PROJECT = "Sample: answers from an assistant"
 SAMPLE_TRAINING = TrainConfig(learning_rate=2e-4)  # few pairs and a small model: larger steps
@@ -90,6 +92,58 @@ def merged(kept: pd.DataFrame, pulled: pd.DataFrame) -> pd.DataFrame:
     """Feedback that was here with what was pulled: a person's is replaced, a file's stays, simulated feedback goes."""
     others = ~kept["annotator"].isin(set(pulled["annotator"])) & ~kept["annotator"].map(simulation.is_simulated)
     return pd.concat([kept[others], pulled], ignore_index=True) if others.any() else pulled
+
+
+def check(project: Project, config: TrainConfig, job: Job) -> str:
+    """Check a run before it starts: what the pairs say, and what a few real steps show; returns a closing sentence.
+
+    The outcome is kept in the project (`last_check`), with the settings and pairs that it was for.
+    """
+    pairs = require_pairs(project)
+    key = check_key(project, config)
+    findings = checks.of_pairs(pairs, config)
+    trial = None
+    if not any(finding.level == "block" for finding in findings):
+        folder = project.folder / "cache" / f"check-{os.getpid()}-{time.monotonic_ns()}"
+        try:
+            run = runs.prepare(folder, config, pairs)
+            trial = preflight.try_out(run, job.say, job.stopping.is_set)
+            findings += [*checks.of_trial(trial), *checks.of_disk(project.folder, trial.disk)]
+        except StudioError as error:
+            if job.stopping.is_set():
+                return "The check was stopped."
+            findings.append(checks.Finding(level="block", text=str(error)))
+    outcome = checks.Check(key=key, findings=tuple(findings), trial=trial)
+    write_json(project.folder / "check.json", outcome.model_dump())
+    return "Not ready: see below." if outcome.blocked else "Checked."
+
+
+def check_key(project: Project, config: TrainConfig) -> str:
+    """What a check is for: these settings on these pairs."""
+    return f"{config.model_dump_json()} {stamp(project.pairs)}"
+
+
+def last_check(project: Project) -> checks.Check | None:
+    """The outcome of the last check, for whatever settings it was."""
+    content = read_json(project.folder / "check.json")
+    return checks.Check.model_validate(content) if content else None
+
+
+def start_training(workspace: Workspace, project: Project, config: TrainConfig) -> runs.Run:
+    """Start a run, or let it wait for its turn.
+
+    Raises:
+        TrainingError: something that was checked would keep it from succeeding.
+    """
+    pairs = require_pairs(project)
+    findings = [*checks.of_pairs(pairs, config), *checks.of_disk(project.folder, 0)]
+    known = last_check(project)
+    if known and known.key == check_key(project, config):
+        findings += known.findings
+    for finding in findings:
+        if finding.level == "block":
+            raise TrainingError(finding.text)
+    return queue.submit(workspace, project.runs, config, pairs)
 
 
 def make_pairs(project: Project) -> int:

@@ -56,6 +56,11 @@ class Job:
         if time.monotonic() - self._written > 0.3 or done >= total:
             self._write()
 
+    def say(self, message: str) -> None:
+        """Note what is being done, where nothing can be counted."""
+        self._status = self._status.model_copy(update={"message": message})
+        self._write()
+
     def end(self, state: str, message: str) -> None:
         self._status = self._status.model_copy(
             update={"state": state, "message": message, "eta_s": None, "ended_at": time.time()}

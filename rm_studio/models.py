@@ -41,7 +41,8 @@ class Facts(NamedTuple):
 
 
 def facts(name: str) -> Facts | None:
-    """What a model's files say about its size, without opening it or downloading its weights; None where they do not."""
+    """What a model's files say about its size, without opening it or downloading its weights; None where they "
+    "do not."""
     name = name.strip()
     try:
         if name == BUILTIN_MODEL or Path(name).expanduser().is_dir():
@@ -179,7 +180,8 @@ def _four_bit() -> Any:
         raise ModelError("QLoRA needs one more package: pip install 'rm-studio[qlora]'. LoRA works without it.")
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(
+    settings: Any = BitsAndBytesConfig
+    return settings(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,

@@ -108,7 +108,7 @@ def batches_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
         order = order[size:]
 
 
-def pad(ids: Sequence[Sequence[int]], pad_token_id: int, device: "torch.device | str") -> dict[str, "torch.Tensor"]:
+def pad(ids: Sequence[Any], pad_token_id: int, device: "torch.device | str") -> dict[str, "torch.Tensor"]:
     """Token lists of different lengths as one batch: ``input_ids`` and ``attention_mask``, padded on the right."""
     import torch
 

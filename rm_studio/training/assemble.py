@@ -90,7 +90,8 @@ def split_and_tokenise(
     if not all(len(found.dataset) for found in sets):
         raise TrainingError(
             f"{left_out} of {n_pairs} pairs have an answer longer than {text_format.max_length} tokens, the most this "
-            "model reads here, so nothing is left to train on. Use shorter answers, a larger maximum length, or a model "
+            "model reads here, so nothing is left to train on. Use shorter answers, a larger maximum length, or "
+            "a model "
             "that reads more."
         )
     return sets[0], sets[1], left_out

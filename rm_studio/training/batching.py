@@ -140,8 +140,11 @@ def _scored_token(ids: torch.Tensor, pad_token_id: int) -> int:
 
 
 def attend_in_float32(model: Any) -> None:
-    """On a processor, take attention out of the autocast to bfloat16: torch's kernel for it is two to three times slower
-    backwards in bfloat16 than in float32 (measured with torch 2.13), while the products of matrices are faster."""
+    """On a processor, take attention out of the autocast to bfloat16.
+
+    torch's kernel for it is two to three times slower backwards in bfloat16 than in float32 (measured with torch 2.13),
+    while products of matrices are faster.
+    """
     if model.config._attn_implementation != "sdpa":
         return
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -182,7 +185,7 @@ def add_embedding_gradients_in_place(model: Any) -> None:
     time with 30,000 words). For a single process only: gradients that several exchange must go the usual way."""
     embedding = model.get_input_embeddings()
     if type(embedding) is torch.nn.Embedding and embedding.weight.requires_grad and embedding.max_norm is None:
-        embedding.forward = lambda ids: _Rows.apply(ids, embedding.weight)
+        embedding.forward = lambda input: _Rows.apply(input, embedding.weight)  # type: ignore
 
 
 def can_pack(model: Any) -> bool:

@@ -99,7 +99,8 @@ def of_pairs(pairs: pd.DataFrame, config: TrainConfig) -> list[Finding]:
     for share, kind in ((longer, "longer"), (1 - longer, "shorter")):
         if share >= LONGER_WINS_TOO_OFTEN:
             text = (
-                f"The {kind} answer wins in {share:.0%} of the pairs. A model can reach that by length alone; add pairs "
+                f"The {kind} answer wins in {share:.0%} of the pairs. A model can reach that by length alone; add "
+                "pairs "
                 f"in which the {kind} answer is the worse one."
             )
             found.append(Finding(level="warn", text=text))
@@ -130,7 +131,8 @@ def of_trial(trial: Trial) -> list[Finding]:
         found.append(Finding(level="warn", text=text))
     found.append(of_memory(trial))
     if trial.memory_of_others > 0.1 * trial.memory_there:
-        text = f"Other programs use {trial.memory_of_others / 1e9:.1f} GB of the card’s memory."
+        whose = "this machine’s" if trial.device == "cpu" else "the card’s"
+        text = f"Other programs use {trial.memory_of_others / 1e9:.1f} GB of {whose} memory."
         found.append(Finding(level="warn", text=text))
     return found
 

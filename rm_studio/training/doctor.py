@@ -66,7 +66,8 @@ def best_step(measured: pd.DataFrame) -> int:
 
 def _diverged(config: TrainConfig) -> Advice:
     text = (
-        f"The numbers grew beyond all bounds. The learning rate ({config.learning_rate:g}) is too high for this model; a "
+        f"The numbers grew beyond all bounds. The learning rate ({config.learning_rate:g}) is too high for this "
+        "model; a "
         "tenth of it is a good next try."
     )
     return Advice(kind="bad", title="Diverged", text=text, action="slower")
@@ -82,13 +83,15 @@ def _learning(rows: pd.DataFrame, measured: pd.DataFrame, config: TrainConfig, s
     since = held_out[best + 1 :]
     if held_out[-1] > 1.5 * COIN_TOSS and held_out[-1] > 1.3 * held_out[0] and not learned:
         text = (
-            f"The held-out loss is {held_out[-1]:.2f}, worse than a coin toss (0.69), and the training loss does not fall "
+            f"The held-out loss is {held_out[-1]:.2f}, worse than a coin toss (0.69), and the training loss does "
+            "not fall "
             "either. The learning rate is too high."
         )
         return [Advice(kind="bad", title="Learning rate too high", text=text, action="slower")]
     if len(since) >= RISES and learned and bool((since > held_out[best] * 1.02 + 0.005).all()):
         text = (
-            f"Since step {steps[best]:,} the loss on held-out pairs rises while the training loss falls: the model learns "
+            f"Since step {steps[best]:,} the loss on held-out pairs rises while the training loss falls: the "
+            "model learns "
             "its pairs by heart. Go back to that step; more pairs or fewer epochs help next time."
         )
         title = f"Overfitting since step {steps[best]:,}"
@@ -117,7 +120,8 @@ def _against_baselines(measured: pd.DataFrame, longer_wins: float | None, ceilin
     found = []
     if n < FEW:
         text = (
-            f"Held-out accuracy is {share.value:.0%}, but on {n} pairs: anything from {share.low:.0%} to {share.high:.0%} "
+            f"Held-out accuracy is {share.value:.0%}, but on {n} pairs: anything from {share.low:.0%} to "
+            f"{share.high:.0%} "
             "would fit. Annotate more before you rely on it."
         )
         return [Advice(kind="warn", title="Too few pairs to tell", text=text, action="annotate")]
@@ -125,7 +129,8 @@ def _against_baselines(measured: pd.DataFrame, longer_wins: float | None, ceilin
     if baseline and share.low > 0.5 and share.low <= baseline:
         kind = "longer" if longer_wins and longer_wins >= 0.5 else "shorter"
         text = (
-            f"Accuracy {share.value:.0%} is not clearly above what “always the {kind} answer” reaches ({baseline:.0%}). "
+            f"Accuracy {share.value:.0%} is not clearly above what “always the {kind} answer” reaches "
+            f"({baseline:.0%}). "
             "Compare answers of like length on the Try tab."
         )
         found.append(Advice(kind="warn", title="Only as good as length so far", text=text))

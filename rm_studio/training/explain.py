@@ -20,7 +20,8 @@ def explain(error: BaseException) -> tuple[str, str]:
         return ("diverged" if "diverged" in text else "disk" if "disk" in text else ""), text
     if ran_out_of_memory(error):
         return "memory", (
-            "There was not enough memory, even for a few pairs at once. Start again with less: a shorter maximum length, "
+            "There was not enough memory, even for a few pairs at once. Start again with less: a shorter maximum "
+            "length, "
             "a smaller base model, or LoRA."
         )
     no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -15,7 +15,8 @@ POOLERS = ("pooler", "pre_classifier", "head", "dense")
 
 
 def open_model(config: TrainConfig, on_gpu: bool) -> models.Loaded:
-    """The base model as the method wants it: in 4 bits for QLoRA, without more digits than needed for LoRA on a card."""
+    """The base model as the method wants it: in 4 bits for QLoRA, without more digits than needed for LoRA on a "
+    "card."""
     adapters = config.method in ("lora", "qlora")
     dtype = "bfloat16" if adapters and on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return models.load(config.base_model, for_training=True, dtype=dtype, four_bit=config.method == "qlora")
@@ -31,7 +32,8 @@ def learning(model: PreTrainedModel, config: TrainConfig) -> Any:
         from peft import LoraConfig, TaskType, get_peft_model, prepare_model_for_kbit_training
 
         if config.method == "qlora":
-            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=config.gradient_checkpointing)
+            prepared: Any = prepare_model_for_kbit_training
+            model = prepared(model, use_gradient_checkpointing=config.gradient_checkpointing)
         lora = LoraConfig(
             task_type=TaskType.SEQ_CLS,
             r=config.lora_rank,

@@ -65,8 +65,7 @@ class Files(TrainerCallback):
         self.stopped_early = False
         seen = self.run.metrics
         measured = seen[(seen["split"] == "eval") & (seen["step"] > 0)]
-        noted = seen["num_tokens"].dropna() if "num_tokens" in seen else []
-        self.tokens_before = float(noted.iloc[-1]) if len(noted) else 0.0
+        self.tokens_before = float(seen["num_tokens"].max()) if "num_tokens" in seen else 0.0
         self.best_loss = float(measured["loss"].min()) if len(measured) else math.inf
         self.since_best = len(measured) - 1 - int(measured["loss"].to_numpy().argmin()) if len(measured) else 0
         signal.signal(signal.SIGTERM, self._terminate)

@@ -4,10 +4,12 @@ The worker rewrites ``status.json`` and appends to ``metrics.jsonl``; readers lo
 state that needs a living process only while that very process lives. `queue` starts runs.
 """
 
+import hashlib
 import re
 import shutil
 from contextlib import suppress
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +148,13 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
+        """All of them; a page that draws them again and again looks through `metrics.course`."""
         return metrics.read(self.metrics_file)
+
+    @property
+    def snapshot(self) -> str:
+        """A short name for the pairs that the run learned from: the same pairs, the same name."""
+        return _digest(self.pairs_file, self.pairs_file.stat().st_mtime_ns) if self.pairs_file.exists() else "–"
 
     @property
     def info(self) -> RunInfo:
@@ -235,6 +243,12 @@ class Run:
     def end(self, patience_s: float = 10.0) -> None:
         """End the worker at once, without keeping anything."""
         processes.end(self.status().process_id, patience_s)
+
+
+@lru_cache(maxsize=512)
+def _digest(file: Path, changed: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:6]
 
 
 def prepare(folder: Path, config: TrainConfig, pairs: pd.DataFrame) -> Run:

@@ -3,7 +3,6 @@
 Only the worker imports this.
 """
 
-import os
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -93,7 +92,9 @@ class StudioRewardTrainer(RewardTrainer):  # type: ignore[misc]  # TRL ships no 
                 # One context for all slices of a part: their weights are then rounded once.
                 with self.accelerator.autocast(), self.maybe_activation_offload_context:
                     scores = self._scores(model, *([inputs[side][row] for row in rows] for side in SIDES))
-                    losses = self.objective.losses(*scores, inputs["p_chosen"][rows], inputs["strength"][rows])
+                    losses = self.objective.losses(
+                        scores[0], scores[1], inputs["p_chosen"][rows], inputs["strength"][rows]
+                    )
                     loss = losses.sum() / n
                 self.accelerator.backward(loss)
             total += loss.detach()
@@ -214,7 +215,7 @@ class StudioRewardTrainer(RewardTrainer):  # type: ignore[misc]  # TRL ships no 
 
     def _get_output_dir(self, trial: Any) -> str:
         """Checkpoints are written aside, and moved to their place when they are whole."""
-        return os.path.join(self.args.output_dir, checkpoints.UNFINISHED)
+        return str(Path(self.args.output_dir) / checkpoints.UNFINISHED)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder, aside = Path(self.args.output_dir), Path(self._get_output_dir(trial))

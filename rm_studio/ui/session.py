@@ -81,6 +81,11 @@ def pull_job(project: Project) -> Path:
     return project.folder / "pull.json"
 
 
+def check_job(project: Project) -> Path:
+    """Where the state of checking a run before its start is kept."""
+    return project.folder / "check_job.json"
+
+
 def tokens(workspace: Workspace, project: Project | None) -> Tokens:
     """The tokens of the open project and the annotation server as the files are now."""
     # States are asked for, not only files: a process that was killed writes nothing.
@@ -89,10 +94,12 @@ def tokens(workspace: Workspace, project: Project | None) -> Tokens:
     if project is None:
         return Tokens((), (), (), (), argilla)
     run_files = tuple(
-        (run.id, run.status().state, stamp(run.status_file), stamp(run.metrics_file)) for run in list_runs(project.runs)
+        (run.id, run.status().state, stamp(run.status_file), stamp(run.metrics_file), stamp(run.folder / "info.json"))
+        for run in list_runs(project.runs)
     )
     job_states = (stamp(publish_job(project)), jobs.read(publish_job(project)).state)
     pull_states = (stamp(pull_job(project)), jobs.read(pull_job(project)).state)
+    check_states = (stamp(check_job(project)), jobs.read(check_job(project)).state)
     return Tokens(
         table=(project.slug, stamp(project.table)),
         data=(project.slug, stamp(project.file), stamp(project.comparisons), job_states),
@@ -103,7 +110,7 @@ def tokens(workspace: Workspace, project: Project | None) -> Tokens:
             stamp(project.pairs),
             pull_states,
         ),
-        runs=(project.slug, stamp(project.pairs), run_files),
+        runs=(project.slug, stamp(project.pairs), run_files, check_states),
         server=argilla,
     )
 

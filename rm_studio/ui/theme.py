@@ -44,6 +44,7 @@ SANS = [
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 TRAIN_COLOUR, HELD_OUT_COLOUR = "#7a8bd8", "#d9822b"
+RUN_COLOURS = ["#d9822b", "#5468c7", "#2f9e77", "#b8489a", "#8a8983", "#c2a300"]
 
 
 def theme() -> Base:

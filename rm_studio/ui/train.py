@@ -1,24 +1,47 @@
-"""The Train tab: choose settings, start, watch, stop; past runs and what they reached."""
+"""The Train tab: choose a base model and a preset, check, start; the run itself is below (`train_run`, "
+"`train_runs`)."""
 
-from typing import Any, NamedTuple
+import functools
+import types
+import typing
+from typing import Any, Literal, NamedTuple
 
 import gradio as gr
 import pandas as pd
 
-from rm_studio import flow, models
+from rm_studio import flow, jobs, models
 from rm_studio.config import BUILTIN_MODEL, TrainConfig, parse_settings
-from rm_studio.training import device, metrics, queue, runs
-from rm_studio.ui import theme, widgets
-from rm_studio.ui.session import Session, Studio, friendly
+from rm_studio.errors import StudioError
+from rm_studio.training import checks, device, presets, runs
+from rm_studio.ui import widgets
+from rm_studio.ui.session import Session, Studio, check_job, friendly
+from rm_studio.ui.train_run import run_view
+from rm_studio.ui.train_runs import runs_view
+from rm_studio.workspace import Project, read_frame
 
 FIELDS = TrainConfig.model_fields
 SUGGESTED = [BUILTIN_MODEL, "distilbert/distilroberta-base", "answerdotai/ModernBERT-base", "Qwen/Qwen3-0.6B"]
-
-
-CHARTS = (
-    "Loss is how wrong the model is: lower is better, and 0.69 is a coin toss. Held-out accuracy is how often it "
-    "prefers the answer that people chose, on prompts it does not learn from."
-)
+OWN = "Own settings"
+PRESETS = ["Quick look", "Balanced", "Best", OWN]
+# The form's fields, in groups; what is not named here is the base model.
+GROUPS = {
+    "Learning": [
+        "method", "epochs", "learning_rate", "batch_size", "max_length", "test_share", "warmup", "schedule",
+        "weight_decay", "lora_rank", "seed",
+    ],
+    "What counts as better": [
+        "soft_labels", "use_strength", "learn_ties", "centering", "label_smoothing",
+    ],
+    "When to stop, and memory": [
+        "early_stopping", "keep_best", "checkpoint_minutes", "tokens_at_once", "gradient_checkpointing",
+    ],
+    "Several cards or machines": ["processes", "nodes", "sharding"],
+}  # fmt: skip
+CHOICES = {
+    "full": "All weights", "lora": "LoRA: small added matrices", "qlora": "QLoRA: LoRA on a base model in 4 bits",
+    "head": "Only the scoring head", "linear": "Falls in a line", "cosine": "Falls in a cosine", "constant": "Stays",
+    "copies": "A copy on each", "fsdp": "Spread: FSDP2", "deepspeed": "Spread: DeepSpeed",
+}  # fmt: skip
 
 
 class TrainTab(NamedTuple):
@@ -36,246 +59,238 @@ def train_tab(studio: Studio) -> TrainTab:
     )
     waiting = gr.HTML()
     back = gr.Button("← Go to Annotate", visible=False, elem_classes="rm-act")
+    form: dict[str, Any] = {}
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
-            base_model = gr.Dropdown(
+            form["base_model"] = gr.Dropdown(
                 SUGGESTED,
                 allow_custom_value=True,
                 label=FIELDS["base_model"].title,
                 info=FIELDS["base_model"].description,
             )
-            with gr.Row():
-                epochs = _number("epochs")
-                learning_rate = gr.Textbox(
-                    label=FIELDS["learning_rate"].title,
-                    info=FIELDS["learning_rate"].description,
-                    min_width=140,
-                )
-            with gr.Row():
-                batch_size = _number("batch_size", precision=0)
-                max_length = _number("max_length", precision=0)
-            test_share = gr.Slider(
-                0.05, 0.5, step=0.05, label=FIELDS["test_share"].title, info=FIELDS["test_share"].description
+            preset = gr.Radio(
+                PRESETS,
+                label="How thoroughly",
+                info="Each fits the settings below to the size of your model and the number of your pairs.",
             )
+            means = gr.HTML()
+            with gr.Accordion("Advanced: every setting", open=False):
+                for title, names in GROUPS.items():
+                    gr.HTML(f'<h3 class="rm-side">{title}</h3>')
+                    with gr.Row(elem_classes="rm-fields-row"):
+                        for name in names:
+                            form[name] = _field(name)
             where = gr.HTML(widgets.note("Looking for what training can run on …"))
             with gr.Row():
                 start = gr.Button("Start training", variant="primary")
-                stop = gr.Button("Stop and keep", variant="stop", visible=False)
-        with gr.Column(scale=3, min_width=320):
-            chosen = gr.Dropdown([], label="Run", info="The newest is on top; earlier ones stay.", visible=False)
-            state = gr.HTML()
-            reading = gr.HTML()
-            meaning = gr.HTML(widgets.small(CHARTS), visible=False)
-            loss = _plot("Loss", "loss", ".2f")
-            accuracy = _plot("Held-out accuracy", "accuracy", ".0%")
-            table = gr.Dataframe(
-                headers=["Step", "Training loss", "Validation loss", "Accuracy"],
-                label="Step by step",
-                interactive=False,
-                visible=False,
-                max_height=280,
+                check = gr.Button("Check first")
+                stop_check = gr.Button("Stop the check", visible=False)
+            gr.HTML(
+                widgets.small("A check tries a few real steps: will it fit into memory, and how long will it take?")
             )
-    with gr.Accordion("Past runs", open=True, visible=False) as past:
-        past_table = gr.Dataframe(
-            headers=[
-                "Run",
-                "State",
-                "Held-out accuracy",
-                "95 % interval",
-                "Longer answer wins",
-                "Pairs learned from",
-                "Time",
-            ],
-            label="All runs of this project",
-            interactive=False,
-            wrap=True,
-        )
+            checking = gr.HTML()
+            found = gr.HTML()
+        with gr.Column(scale=3, min_width=320):
+            view = run_view(studio)
     onward = gr.Button("Next: try it →", variant="primary", visible=False, elem_classes="rm-next")
+    copied = runs_view(studio, list(form))
     shown_for = gr.State(None)
-    form = {
-        base_model: "base_model",
-        epochs: "epochs",
-        learning_rate: "learning_rate",
-        batch_size: "batch_size",
-        max_length: "max_length",
-        test_share: "test_share",
-    }
+
+    def fill(config: TrainConfig) -> list[Any]:
+        values = config.model_dump()
+        return [f"{values[name]:g}" if name == "learning_rate" else values[name] for name in form]
+
+    def read(values: tuple[Any, ...]) -> TrainConfig:
+        named = dict(zip(form, values, strict=True))
+        named["base_model"] = (named["base_model"] or "").strip()
+        config: TrainConfig = parse_settings(TrainConfig, named)
+        return config
 
     def show_form(session: Session, shown_for: str | None) -> list[Any]:
         """The settings of the newest run, so that a page reloaded in the middle shows what is running."""
         if session.project == shown_for:  # what is being typed stays
-            return [gr.skip()] * (len(form) + 1)
+            return [gr.skip()] * (len(form) + 3)
         project = studio.project(session)
         past = runs.list_runs(project.runs) if project else []
-        config = past[0].config if past else TrainConfig()
-        if not past and not models.builtin_available():
-            config = config.model_copy(update={"base_model": SUGGESTED[1]})
-        values = config.model_dump()
-        values["learning_rate"] = f"{config.learning_rate:g}"
-        return [*(values[name] for name in form.values()), session.project]
+        base = BUILTIN_MODEL if models.builtin_available() else SUGGESTED[1]
+        known = _presets(project, past[0].config.base_model if past else base)
+        config = past[0].config if past else known[1].config
+        name = next((one.name for one in known if one.config == config), OWN)
+        return [*fill(config), name, _meaning(project, config, name), session.project]
 
-    def show_run(session: Session) -> list[Any]:
+    def use_preset(session: Session, name: str, base_model: str | None, *values: Any) -> list[Any]:
+        if name == OWN or not base_model:
+            return [gr.skip()] * len(form)
+        chosen = next(one for one in _presets(studio.project(session), base_model.strip()) if one.name == name)
+        return fill(chosen.config)
+
+    def explain(session: Session, name: str, *values: Any) -> str:
+        try:
+            return _meaning(studio.project(session), read(values), name)
+        except StudioError as error:
+            return widgets.note(str(error), "warn")
+
+    def show_start(session: Session, *values: Any) -> list[Any]:
         project = studio.project(session)
-        every = runs.list_runs(project.runs) if project else []
-        run = studio.run(session) or (every[0] if every else None)
-        n_pairs = _count(project.pairs) if project else 0
+        n_pairs = _count(project) if project else 0
         lead = (
             ""
             if n_pairs
             else widgets.empty("No preference pairs yet", "Pull feedback, or use existing feedback, first.")
         )
-        head: list[Any] = [lead, gr.update(visible=not n_pairs)]
-        if run is None:
-            hint = (
-                widgets.empty("No run yet", f"{n_pairs:,} preference pairs are ready. Press “Start training”.")
-                if n_pairs
-                else ""
-            )
-            hidden = gr.update(visible=False)
-            return [
-                *head,
-                gr.update(interactive=bool(n_pairs)),
-                hidden,
-                hidden,
-                hint,
-                "",
-                *[hidden] * 4,
-                hidden,
-                gr.update(),
-                hidden,
-            ]
-        status, rows = run.status(), run.metrics
-        active = any(other.status().is_active for other in every)
-        steps = metrics.tutorial_table(rows)
-        report = run.report
-        choices = [(other.label, other.id) for other in every]
+        every = runs.list_runs(project.runs) if project else []
+        status = jobs.read(check_job(project)) if project else jobs.JobStatus()
+        running = status.state == "running"
+        going = any(run.status().is_active for run in every)
         return [
-            *head,
-            gr.update(interactive=bool(n_pairs) and not active),
-            gr.update(visible=status.is_active, interactive=status.state != "stopping"),
-            gr.update(choices=choices, value=run.id, visible=True),
-            widgets.run_status(status),
-            widgets.measured(report),
-            gr.update(visible=len(steps) > 1),
-            gr.update(value=_points(rows, "loss"), visible=len(steps) > 1),
-            gr.update(value=_points(rows, "accuracy", ("eval",)), visible=len(steps) > 1),
-            gr.update(value=_rounded(steps), visible=bool(len(steps))),
-            gr.update(visible=True),
-            [_row(other) for other in every],
-            gr.update(visible=any(other.has_model for other in every)),
+            lead,
+            gr.update(visible=not n_pairs),
+            gr.update(interactive=bool(n_pairs), value="Add to the queue" if going else "Start training"),
+            gr.update(interactive=bool(n_pairs) and not running),
+            gr.update(visible=running),
+            widgets.job(status, "") if status.state in ("running", "failed", "interrupted") else "",
+            _findings(project, values, read),
+            gr.update(visible=any(run.has_model for run in every)),
         ]
 
     @friendly
     def begin(session: Session, *values: Any) -> Session:
         project = studio.require_project(session)
-        named = dict(zip(form.values(), values, strict=True))
-        named["base_model"] = (named["base_model"] or "").strip()
-        config = parse_settings(TrainConfig, named)
-        run = queue.submit(studio.workspace, project.runs, config, flow.require_pairs(project))
+        run = flow.start_training(studio.workspace, project, read(values))
         return session.model_copy(update={"run": run.id})
 
     @friendly
-    def halt(session: Session) -> list[Any]:
-        project = studio.require_project(session)
-        for run in runs.list_runs(project.runs):
-            run.stop()
-        return show_run(session)
+    def begin_check(session: Session, *values: Any) -> None:
+        project, config = studio.require_project(session), read(values)
+        jobs.start(check_job(project), "Checking", lambda job: flow.check(project, config, job))
 
-    def choose(session: Session, run_id: str) -> Session:
-        return session.model_copy(update={"run": run_id})
+    @friendly
+    def end_check(session: Session) -> None:
+        jobs.stop(check_job(studio.require_project(session)))
 
     def show_device() -> str:
-        found = device.describe()
+        known = device.describe()
         return widgets.note(
-            found.sentence if found else "Training is not possible: torch could not be loaded.",
-            "info" if found else "bad",
+            known.sentence if known else "Training is not possible: torch could not be loaded.",
+            "info" if known else "bad",
         )
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    run_view = [
-        waiting,
-        back,
-        start,
-        stop,
-        chosen,
-        state,
-        reading,
-        meaning,
-        loss,
-        accuracy,
-        table,
-        past,
-        past_table,
-        onward,
-    ]
-    start.click(begin, [studio.session, *form], studio.session, **quiet)
-    stop.click(halt, studio.session, run_view, **quiet)
-    chosen.input(choose, [studio.session, chosen], studio.session, **quiet)
-    studio.session.change(show_form, [studio.session, shown_for], [*form, shown_for], **quiet)
-    gr.on([studio.runs_token.change, studio.session.change], show_run, studio.session, run_view, **quiet)
-    gr.on([studio.session.change], show_device, None, where, **quiet)
+    fields = list(form.values())
+    start_view = [waiting, back, start, check, stop_check, checking, found, onward]
+    start.click(begin, [studio.session, *fields], studio.session, **quiet)
+    check.click(begin_check, [studio.session, *fields], None, **quiet)
+    stop_check.click(end_check, studio.session, None, **quiet)
+    gr.on(
+        [preset.input, form["base_model"].input], use_preset, [studio.session, preset, *fields], fields, **quiet
+    ).then(explain, [studio.session, preset, *fields], means, **quiet)
+    gr.on([one.input for name, one in form.items() if name != "base_model"], lambda: OWN, None, preset, **quiet).then(
+        explain, [studio.session, preset, *fields], means, **quiet
+    )
+    copied.change(
+        lambda config: [*fill(TrainConfig.model_validate(config)), OWN] if config else [gr.skip()] * (len(form) + 1),
+        copied,
+        [*fields, preset],
+        **quiet,
+    )
+    studio.session.change(show_form, [studio.session, shown_for], [*fields, preset, means, shown_for], **quiet)
+    gr.on(
+        [studio.runs_token.change, studio.session.change, means.change],
+        show_start,
+        [studio.session, *fields],
+        start_view,
+        **quiet,
+    )
+    studio.session.change(show_device, None, where, **quiet)
+    view.to_annotate.click(lambda: gr.Tabs(selected="annotate"), None, studio.tabs, **quiet)
     return TrainTab(back, onward)
 
 
-def _number(field: str, precision: int | None = None) -> gr.Number:
-    info = FIELDS[field]
-    return gr.Number(label=info.title, info=info.description, precision=precision, min_width=140)
+def _field(name: str) -> Any:
+    """A form's component for a field of `TrainConfig`, by its type; label, help and bounds are the field's own."""
+    info = FIELDS[name]
+    shared: dict[str, Any] = {"label": info.title, "info": info.description}
+    kind = info.annotation
+    if isinstance(kind, types.UnionType):
+        kind = typing.get_args(kind)[0]
+    if typing.get_origin(kind) is Literal:
+        return gr.Dropdown([(CHOICES[value], value) for value in typing.get_args(kind)], min_width=220, **shared)
+    if kind is bool:
+        return gr.Checkbox(min_width=220, **shared)
+    if name == "test_share":
+        return gr.Slider(0.05, 0.5, step=0.05, min_width=220, **shared)
+    if name == "learning_rate":  # a number field would write 0.0001
+        return gr.Textbox(min_width=220, **shared)
+    return gr.Number(precision=0 if kind is int else None, min_width=220, **shared)
 
 
-def _plot(title: str, value: str, axis: str) -> gr.LinePlot:
-    return gr.LinePlot(
-        x="Step",
-        y=value.capitalize(),
-        color="Measured on",
-        color_map={"training pairs": theme.TRAIN_COLOUR, "held-out pairs": theme.HELD_OUT_COLOUR},
-        title=title,
-        y_axis_format=axis,
-        x_title="Step",
-        y_title=value.capitalize(),
-        height=240,
-        visible=False,
-        show_label=False,
-        tooltip="all",
-    )
+def _presets(project: Project | None, base_model: str) -> list[presets.Preset]:
+    pairs = read_frame(project.pairs) if project else None
+    empty = pd.DataFrame({name: pd.Series(dtype=str) for name in ("prompt", "chosen", "rejected")})
+    return presets.presets(base_model, _facts(base_model), empty if pairs is None else pairs, device.describe())
 
 
-def _points(rows: pd.DataFrame, value: str, splits: tuple[str, ...] = ("train", "eval")) -> pd.DataFrame:
-    """One measure as the chart wants it."""
-    shown = rows[rows["split"].isin(splits) & rows[value].notna()]
-    names = {"train": "training pairs", "eval": "held-out pairs"}
-    return pd.DataFrame(
-        {
-            "Step": shown["step"],
-            value.capitalize(): shown[value].round(4),
-            "Measured on": shown["split"].map(names),
-        }
-    )
+@functools.lru_cache(maxsize=32)
+def _facts(base_model: str) -> models.Facts | None:
+    return models.facts(base_model)
 
 
-def _rounded(steps: pd.DataFrame) -> list[list[str]]:
-    return [
-        [str(step), "–" if pd.isna(train) else f"{train:.4f}", f"{held_out:.4f}", f"{accuracy:.1%}"]
-        for step, train, held_out, accuracy in steps.itertuples(index=False)
+def _meaning(project: Project | None, config: TrainConfig, name: str) -> str:
+    """What a choice will do, how long it will take and how much memory: roughly, until a check has measured."""
+    pairs = read_frame(project.pairs) if project else None
+    purpose = next((one.purpose for one in _presets(project, config.base_model) if one.name == name), "")
+    facts, known = _facts(config.base_model), device.describe()
+    if pairs is None or pairs.empty:
+        return widgets.small(purpose)
+    steps = presets.steps_of(config, len(pairs))
+    words = [
+        f"{purpose} {steps:,} corrections of {config.batch_size} pairs each, learning rate {config.learning_rate:g}."
     ]
+    if facts and known:
+        outlook = presets.outlook(config, facts, pairs, known)
+        words.append(
+            f"Roughly {widgets.duration(outlook.seconds)} and {outlook.memory / 1e9:.1f} GB of memory here "
+            f"({facts.parameters / 1e6:,.0f} million weights); a check measures it."
+        )
+    else:
+        words.append("How large this model is could not be found out yet; a check measures time and memory.")
+    if config.processes * config.nodes > 1:
+        words.append("Several processes share each correction.")
+    return widgets.note(" ".join(words).strip())
 
 
-def _row(run: runs.Run) -> list[str]:
-    status, report = run.status(), run.report
-    if report is None:
-        return [run.label, runs.STATES[status.state], "–", "–", "–", "–", widgets.duration(status.elapsed_s)]
-    accuracy = report["accuracy"]
-    return [
-        run.label,
-        runs.STATES[status.state],
-        f"{accuracy['value']:.1%} of {accuracy['n']}",
-        f"{accuracy['low']:.0%} to {accuracy['high']:.0%}",
-        f"{report['longer_wins']['value']:.0%}",
-        f"{report['n_train_pairs']:,}",
-        widgets.duration(status.elapsed_s),
-    ]
+def _findings(project: Project | None, values: tuple[Any, ...], read: Any) -> str:
+    known = flow.last_check(project) if project else None
+    if project is None or known is None:
+        return ""
+    try:
+        current = known.key == flow.check_key(project, read(values))
+    except StudioError:
+        current = False
+    return findings(known, current)
 
 
-def _count(path: Any) -> int:
+def findings(check: checks.Check, current: bool) -> str:
+    """A check's outcome; faint when it was for other settings or pairs."""
+    kinds = {"block": "bad", "warn": "warn", "good": "good"}
+    order = sorted(check.findings, key=lambda finding: list(kinds).index(finding.level))
+    notes = "".join(widgets.note(finding.text, kinds[finding.level]) for finding in order)
+    head = "The last check" if current else "The last check was for other settings or pairs"
+    figures = ""
+    if check.trial:
+        trial = check.trial
+        figures = widgets.facts(
+            [
+                ("will take about", widgets.duration(trial.seconds)),
+                ("of memory", f"{trial.memory / 1e9:.1f} GB"),
+                ("pairs a second", f"{trial.pairs_per_s:,.1f}"),
+                ("million weights learn", f"{trial.learning / 1e6:,.1f} of {trial.parameters / 1e6:,.1f}"),
+            ]
+        )
+    return f'<section class="rm-check{"" if current else " rm-old"}"><h4>{head}</h4>{figures}{notes}</section>'
+
+
+def _count(project: Project) -> int:
     import pyarrow.parquet as pq
 
-    return int(pq.ParquetFile(path).metadata.num_rows) if path.exists() else 0
+    return int(pq.ParquetFile(project.pairs).metadata.num_rows) if project.pairs.exists() else 0

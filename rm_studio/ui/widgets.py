@@ -2,15 +2,19 @@
 
 import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rm_studio import evaluation
 from rm_studio.jobs import JobStatus
 from rm_studio.tables import shorten
+from rm_studio.training.doctor import Advice
 from rm_studio.training.runs import STATES, Status
 
+PATHS = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s\"':]+)+[\\/]([^\\/\s\"':]+)")
 LONGEST = 4000  # characters of one text in a preview
 
 
@@ -128,6 +132,26 @@ def comparison(prompt: str, answers: Sequence[str], title: str, hint: str, value
         f'<aside><h4>{escape(title)}</h4><div class="rm-rating" aria-hidden="true">{buttons}</div>'
         f"<p>{escape(hint)}</p></aside></div>"
     )
+
+
+def advice(found: Sequence[Advice]) -> str:
+    """What the doctor says, the most urgent first."""
+    cards = "".join(
+        f'<div class="rm-note rm-{one.kind}" role="{"alert" if one.kind == "bad" else "status"}">'
+        f"<strong>{escape(one.title)}.</strong> {escape(one.text)}</div>"
+        for one in found
+    )
+    return f'<div class="rm-doctor">{cards}</div>' if cards else ""
+
+
+def short_model(name: str) -> str:
+    """A base model's name without the machine's path."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def without_paths(line: str) -> str:
+    """A line of a log with the folders of this machine taken out of it."""
+    return PATHS.sub(r"\1", line)
 
 
 def run_status(status: Status) -> str:

@@ -6,9 +6,9 @@ Each way trains the same base model on the same pairs with the same batch size, 
 - trl: RewardTrainer with its defaults (bfloat16, gradient checkpointing, one padded batch), batch size as the others
 - ours: what the app does
 
-Speed is the median of ``--rounds`` rounds, the ways taking turns, so that a busy machine slows all alike. ``--accuracy``
-trains each way on all its pairs and measures on pairs of other prompts; ``--growth`` prepares 1,000, 10,000 and
-100,000 pairs; ``--decoder`` takes a small decoder with random weights instead of the built-in encoder.
+Speed is the median of ``--rounds`` rounds, the ways taking turns, so that a busy machine slows all alike.
+``--accuracy`` trains each way on all its pairs and measures on pairs of other prompts; ``--growth`` prepares 1,000,
+10,000 and 100,000 pairs; ``--decoder`` takes a small decoder with random weights instead of the built-in encoder.
 """
 
 import argparse
