@@ -175,6 +175,7 @@ def _add_interval(found: go.Figure, shown: pd.DataFrame, rows: pd.DataFrame, axi
     found.add_scatter(
         x=[*along, *along[::-1]],
         y=[*(share.high for share in shares), *(share.low for share in shares[::-1])],
+        mode="lines",
         fill="toself",
         fillcolor=f"rgba({red},{green},{blue},0.15)",
         line={"width": 0},

@@ -250,7 +250,7 @@ def _meaning(project: Project | None, config: TrainConfig, name: str) -> str:
         outlook = presets.outlook(config, facts, pairs, known)
         words.append(
             f"Roughly {widgets.duration(outlook.seconds)} and {outlook.memory / 1e9:.1f} GB of memory here "
-            f"({facts.parameters / 1e6:,.0f} million weights); a check measures it."
+            f"({max(0.1, facts.parameters / 1e6):,.3g} million weights); a check measures it."
         )
     else:
         words.append("How large this model is could not be found out yet; a check measures time and memory.")

