@@ -14,7 +14,7 @@ from rm_studio.training import checks, preflight, queue, runs
 from rm_studio.workspace import Project, Workspace, read_frame, read_json, stamp, write_frame, write_json
 
 SAMPLE_PROJECT = "Sample: answers from an assistant"
-SAMPLE_TRAINING = TrainConfig(learning_rate=2e-4)  # few pairs and a small model: larger steps
+SAMPLE_TRAINING = TrainConfig(learning_rate=2e-4, soft_labels=True)  # the preset “Balanced” for it
 
 
 def load_table(project: Project, source: DataSource, file: Path | None = None, token: str | None = None) -> list[str]:

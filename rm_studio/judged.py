@@ -79,12 +79,26 @@ def read(frame: pd.DataFrame, seed: int = 42) -> Judged:
 def pairs_of(frame: pd.DataFrame) -> Pairs:
     """The preference pairs of a judged table, with the ledger of its rows.
 
+    Columns ``p_chosen`` (½ … 1) and ``strength`` beside ``chosen`` and ``rejected`` go into the pairs.
+
     Raises:
-        DataError: as `read`.
+        DataError: as `read`; or ``p_chosen`` is out of its bounds.
     """
     judged = read(frame)
-    pairs = make_pairs(judged.comparisons, judged.feedback)
-    return Pairs(pairs.frame, judged.ledger)
+    pairs = make_pairs(judged.comparisons, judged.feedback).frame
+    given = [name for name in ("p_chosen", "strength") if name in frame]
+    if given and judged.mapping.answers == ("chosen", "rejected"):
+        ids = [
+            content_id(str(row["prompt"]), [str(row["chosen"]), str(row["rejected"])])
+            for row in rows(frame[["prompt", "chosen", "rejected"]])
+        ]
+        known = frame[given].apply(pd.to_numeric, errors="coerce").groupby(ids).mean()
+        pairs = pairs.drop(columns=given, errors="ignore").join(known, on="comparison_id")
+        if "p_chosen" in given and not pairs["p_chosen"].fillna(1.0).between(0.5, 1.0).all():
+            raise DataError(
+                "The column “p_chosen” must be from 0.5 (a tie) to 1 (sure): it is about the chosen answer."
+            )
+    return Pairs(pairs, judged.ledger)
 
 
 def _category(columns: set[str]) -> str | None:

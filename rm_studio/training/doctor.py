@@ -142,8 +142,8 @@ def _against_baselines(measured: pd.DataFrame, longer_wins: float | None, ceilin
 
 def _scores(measured: pd.DataFrame) -> list[Advice]:
     last = measured.iloc[-1]
-    lowest: Any = last.get("max_reward")
-    if lowest is not None and lowest < 0:
+    highest: Any = last.get("max_reward")
+    if highest is not None and highest < 0:
         text = "Scores have no zero that means anything: only differences between answers to one prompt count."
         return [Advice(kind="info", title="Negative scores are normal", text=text)]
     return []

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from rm_studio import models
 from rm_studio.config import TrainConfig
+from rm_studio.errors import ModelError
 
 HEADS = ("score", "classifier")
 # What stands between the base model and its head in encoders, and learns with the head.
@@ -17,6 +18,10 @@ POOLERS = ("pooler", "pre_classifier", "head", "dense")
 def open_model(config: TrainConfig, on_gpu: bool) -> models.Loaded:
     """The base model as the method wants it: in 4 bits for QLoRA, without more digits than needed for LoRA on a "
     "card."""
+    if config.method == "qlora" and not on_gpu:
+        raise ModelError(
+            "QLoRA needs an NVIDIA card: its 4-bit calculations cannot learn on a processor. Choose LoRA instead."
+        )
     adapters = config.method in ("lora", "qlora")
     dtype = "bfloat16" if adapters and on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return models.load(config.base_model, for_training=True, dtype=dtype, four_bit=config.method == "qlora")

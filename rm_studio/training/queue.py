@@ -18,7 +18,7 @@ from rm_studio import processes
 from rm_studio.config import TrainConfig, parse_settings
 from rm_studio.errors import StudioError, TrainingError
 from rm_studio.training import checkpoints, device, launchers
-from rm_studio.training.runs import Run, Status, list_runs, prepare
+from rm_studio.training.runs import Run, Status, is_same, list_runs, prepare
 from rm_studio.workspace import Workspace, read_json, write_json
 
 
@@ -131,7 +131,8 @@ def train(
 
     Args:
         pairs: ``prompt``, ``chosen``, ``rejected``; optionally ``p_chosen``, ``strength``, ``category``.
-        output: A folder that does not exist yet, or is empty.
+        output: A folder that does not exist yet, or is empty; or of a run with the same settings and pairs that ended
+            before its time, which then goes on.
         on_status: Called about twice a second.
         settings: Fields of `TrainConfig`.
 
@@ -139,9 +140,14 @@ def train(
         TrainingError: the run did not end with a model, with the reason.
     """
     output = output.resolve()
+    config = parse_settings(TrainConfig, settings)
+    run = Run(output)
     if output.exists() and any(output.iterdir()):
-        raise TrainingError("The output folder is not empty. Name a new one, so that nothing is overwritten.")
-    run = prepare(output, parse_settings(TrainConfig, settings), pairs)
+        if not (run.config_file.exists() and is_same(run, config, pairs) and run.can_resume):
+            raise TrainingError("The output folder is not empty. Name a new one, so that nothing is overwritten.")
+        run.clear_requests()
+    else:
+        run = prepare(output, config, pairs)
     start(run)
     return follow(run, on_status)
 

@@ -263,12 +263,23 @@ def prepare(folder: Path, config: TrainConfig, pairs: pd.DataFrame) -> Run:
         split_by_prompt(pairs, config.test_share, config.seed)
     except DataError as error:
         raise TrainingError(str(error)) from error
-    if (base := Path(config.base_model).expanduser()).is_dir():  # the worker runs in another folder
-        config = config.model_copy(update={"base_model": str(base.resolve())})
     run = Run(folder)
     write_frame(run.pairs_file, pairs.reset_index(drop=True))
-    write_json(run.config_file, config.model_dump())
+    write_json(run.config_file, _settled(config).model_dump())
     return run
+
+
+def is_same(run: Run, config: TrainConfig, pairs: pd.DataFrame) -> bool:
+    """Whether a run has these settings and pairs."""
+    texts = ["prompt", "chosen", "rejected"]
+    same = pairs_of(run)[texts].equals(pairs[texts].reset_index(drop=True))
+    return same and run.config == _settled(config)
+
+
+def _settled(config: TrainConfig) -> TrainConfig:
+    """With the base model's folder spelled out: the worker runs in another one."""
+    base = Path(config.base_model).expanduser()
+    return config.model_copy(update={"base_model": str(base.resolve())}) if base.is_dir() else config
 
 
 def list_runs(runs_folder: Path) -> list[Run]:

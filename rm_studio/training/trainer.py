@@ -39,6 +39,9 @@ class StudioRewardTrainer(RewardTrainer):  # type: ignore[misc]  # TRL ships no 
 
     def __init__(self, *, args: RewardConfig, objective: Objective, tokens_at_once: int, **options: Any) -> None:
         super().__init__(args=args, data_collator=collate, **options)
+        for parameter in self.model.parameters():
+            if parameter.requires_grad:  # TRL rounds them to bfloat16 for QLoRA, the head too
+                parameter.data = parameter.data.float()
         self.objective = objective
         self.tokens_at_once = tokens_at_once
         self.pad_token_id: int = self.processing_class.pad_token_id

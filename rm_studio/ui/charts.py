@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from rm_studio.preferences import wilson
 from rm_studio.ui import theme
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 Axis = Literal["Step", "Minutes"]
 TEXT, GRID = "#8a8983", "rgba(128,128,128,0.22)"  # to be read on light and on dark
@@ -95,7 +97,7 @@ def figure(
     options: Options,
     longer_wins: float | None = None,
     ceiling: float | None = None,
-) -> go.Figure:
+) -> "go.Figure":
     """One chart of one or several runs; the first is drawn strongest.
 
     Args:
@@ -105,6 +107,8 @@ def figure(
         longer_wins: For the accuracy: how often the longer answer wins (0 … 1).
         ceiling: For the accuracy: how often two annotators agree (0 … 1).
     """
+    import plotly.graph_objects as go  # takes as long as all else together: the page is there before
+
     chart = CHARTS[name]
     found = go.Figure()
     for place, (label, rows) in enumerate(series):
@@ -168,7 +172,7 @@ def _smoothed(values: pd.Series, strength: float) -> pd.Series:
     return values.ewm(alpha=1 - min(strength, 0.99), adjust=True).mean() if strength else values
 
 
-def _add_interval(found: go.Figure, shown: pd.DataFrame, rows: pd.DataFrame, axis: Axis, colour: str) -> None:
+def _add_interval(found: "go.Figure", shown: pd.DataFrame, rows: pd.DataFrame, axis: Axis, colour: str) -> None:
     shares = [wilson(value * n, int(n)) for value, n in zip(shown["accuracy"], shown["pairs"], strict=True)]
     along = _along(shown, rows, axis)
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))

@@ -132,7 +132,7 @@ def run_way(way: str, base: str, n_pairs: int, steps: int, accuracy: bool) -> di
     from rm_studio.encoding import choose_format
     from rm_studio.preferences import split_by_prompt
     from rm_studio.scoring import score_ids
-    from rm_studio.training import methods, worker
+    from rm_studio.training import assemble, methods
     from rm_studio.training.objective import Objective
     from rm_studio.training.reporting import Reporter, peak_memory
     from rm_studio.training.runs import prepare
@@ -180,10 +180,9 @@ def run_way(way: str, base: str, n_pairs: int, steps: int, accuracy: bool) -> di
         run = prepare(folder / "run", config, pairs_of(n_pairs))
         objective = Objective.of(config, 0.0)
         model = methods.learning(loaded.model, config)
-        trainer, _ = worker.build_trainer(
-            run, Reporter(run, 0.0), model, loaded.tokenizer, objective, train_set, test_set,
-            "cuda" if torch.cuda.is_available() else "cpu",
-        )  # fmt: skip
+        trainer, _ = assemble.build_trainer(
+            run, Reporter(run, 0.0), model, loaded.tokenizer, objective, train_set, test_set
+        )
         trainer.args.eval_strategy, trainer.args.eval_on_start = "no", False
         trainer.add_callback(Marks())
         trainer.train()
@@ -235,6 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=1000)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--decoder", action="store_true")
     parser.add_argument("--accuracy", action="store_true")
     parser.add_argument("--growth", action="store_true")
@@ -258,9 +258,10 @@ def main() -> None:
                 f"| {n:,} | {said['seconds']:.1f} | {said['again_s']:.2f} | {said['more_memory_gb']:.2f} |", flush=True
             )
         return
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in options.ways}
     for _ in range(1 if options.accuracy else options.rounds):
-        for way, steps in WAYS.items():
+        for way in options.ways:
+            steps = WAYS[way]
             extra = ["--accuracy"] if options.accuracy else []
             found[way].append(child("--child", way, base, str(steps + 1), "--pairs", str(options.pairs), *extra))
             print(way, found[way][-1], file=sys.stderr, flush=True)
@@ -271,10 +272,13 @@ def main() -> None:
     print("| way | pairs/s | of the tutorial | of TRL | tokens/s | padding | peak memory, GB | held-out accuracy |")
     print("|---|---|---|---|---|---|---|---|")
     for way, said in median.items():
+        times = [
+            f"{said['pairs_per_s'] / median[other]['pairs_per_s']:.1f}" if other in median else ""
+            for other in ("tutorial", "trl")
+        ]
         accuracy = f"{said['accuracy']:.1%} of {said['n_test']:.0f}" if "accuracy" in said else ""
         print(
-            f"| {way} | {said['pairs_per_s']:.2f} | {said['pairs_per_s'] / median['tutorial']['pairs_per_s']:.1f} | "
-            f"{said['pairs_per_s'] / median['trl']['pairs_per_s']:.1f} | {said['tokens_per_s']:,.0f} | "
+            f"| {way} | {said['pairs_per_s']:.2f} | {times[0]} | {times[1]} | {said['tokens_per_s']:,.0f} | "
             f"{said['padding']:.0%} | {said['memory_gb']:.2f} | {accuracy} |"
         )
 

@@ -272,6 +272,20 @@ def test_stopping_early_keeps_the_best(settings: TrainConfig, tiny_bert: Path, t
     assert run.report is not None and run.report["picked_as_best"] and run.report["steps"] == run.best["step"]  # type: ignore[index]
 
 
+def test_the_same_command_again_goes_on_where_it_was(
+    settings: TrainConfig, pairs: pd.DataFrame, tmp_path: Path, unbroken: Run
+) -> None:
+    run = queue.prepare(tmp_path / "run", settings, pairs)
+    queue.start(run)
+    wait_until(run, lambda status: status.step >= 20)
+    kill(run)
+    with pytest.raises(TrainingError, match="not empty"):
+        queue.train(pairs, run.folder, **{**settings.model_dump(), "epochs": 3})
+    with pytest.raises(TrainingError, match="not empty"):
+        queue.train(pairs[1:], run.folder, **settings.model_dump())
+    same_course(queue.train(pairs, run.folder, **settings.model_dump()), unbroken)
+
+
 def test_a_run_is_named_deleted_and_never_while_it_is_at_work(project: Project, pairs: pd.DataFrame) -> None:
     run = runs.prepare(project.runs / "20260101-000000-000", TrainConfig(), pairs)
     run.describe(runs.RunInfo(name="First try", note="small steps"))
