@@ -29,7 +29,7 @@ POINTS = 200  # about so many training points on the chart
 WATCHED_PAIRS = 128  # at least so many held-out pairs are measured on the way; all of them at the end
 MEASURINGS = (4, 10)  # at least and at most so many on the way,
 MEASURED_SHARE = 0.6  # and not more pairs altogether than this share of those learned from: a fifth of the time
-TOKENS_AT_ONCE = {"cpu": 8_192, "mps": 16_384, "cuda": 65_536}
+TOKENS_AT_ONCE = {"cpu": 16_384, "mps": 16_384, "cuda": 65_536}
 
 
 class Assembly(NamedTuple):

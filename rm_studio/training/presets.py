@@ -85,7 +85,7 @@ def outlook(config: TrainConfig, facts: Facts, pairs: pd.DataFrame, device: Devi
     seconds = (work + measuring) / (device.gflops * 1e9 * USED_OF_PEAK) + 15
     learning = facts.parameters * {"full": 14, "lora": 0.3, "qlora": 0.3, "head": 0.1}[config.method]
     weights = facts.parameters * {"full": 4, "lora": 4, "qlora": 0.7, "head": 4}[config.method]
-    together = min(config.tokens_at_once or 8192, tokens / max(1, len(pairs)) * config.batch_size)
+    together = min(config.tokens_at_once or 16_384, tokens / max(1, len(pairs)) * config.batch_size)
     kept = 34 * facts.hidden * facts.layers * together  # bytes a token and layer: Korthikanti et al. 2022
     memory = weights + learning + (kept if config.method != "head" else 0) + 0.7e9
     return Outlook(seconds, memory, tokens * config.epochs)
