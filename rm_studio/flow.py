@@ -108,11 +108,11 @@ def check(project: Project, config: TrainConfig, job: Job) -> str:
         try:
             run = runs.prepare(folder, config, pairs)
             trial = preflight.try_out(run, job.say, job.stopping.is_set)
-            findings += [*checks.of_trial(trial), *checks.of_disk(project.folder, trial.disk)]
+            findings += [*checks.of_trial(trial, config), *checks.of_disk(project.folder, trial.disk)]
         except StudioError as error:
             if job.stopping.is_set():
                 return "The check was stopped."
-            findings.append(checks.Finding(level="block", text=str(error)))
+            findings.append(checks.Finding(level="block", text=str(error), passing="could not be" in str(error)))
     outcome = checks.Check(key=key, findings=tuple(findings), trial=trial)
     write_json(project.folder / "check.json", outcome.model_dump())
     return "Not ready: see below." if outcome.blocked else "Checked."
@@ -139,7 +139,8 @@ def start_training(workspace: Workspace, project: Project, config: TrainConfig) 
     findings = [*checks.of_pairs(pairs, config), *checks.of_disk(project.folder, 0)]
     known = last_check(project)
     if known and known.key == check_key(project, config):
-        findings += known.findings
+        # Memory that another run holds, or a Hub that could not be reached, may be there again when the run begins.
+        findings += [finding for finding in known.findings if not finding.passing]
     for finding in findings:
         if finding.level == "block":
             raise TrainingError(finding.text)

@@ -46,8 +46,15 @@ def find(process_id: ProcessId) -> psutil.Process | None:
         return None
 
 
-def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> ProcessId:
+def spawn(
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    without: Callable[[str], bool] = lambda name: False,
+) -> ProcessId:
     """Start ``command`` so that it lives on without us; what it prints is appended to ``log``.
+
+    It gets our environment, but for the variables that ``without`` names, and with those of ``environment``.
 
     It starts in an empty terminal-less session (POSIX) or process group (Windows), in the log's folder.
     """
@@ -62,7 +69,7 @@ def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | No
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=log.parent,
-            env={**os.environ, **(environment or {})},
+            env={**{k: v for k, v in os.environ.items() if not without(k)}, **(environment or {})},
             **options,
         )
     # Whoever started it must fetch its exit code, or it stays in the process list for as long as we live.

@@ -80,6 +80,11 @@ def split_and_tokenise(
     split = split_by_prompt(pairs, config.test_share, config.seed)
     learned = split.train if config.learn_ties else split.train[split.train["p_chosen"] != 0.5]
     measured = split.test[split.test["p_chosen"] != 0.5]  # nobody can say which answer of a tie is right
+    if learned.empty or measured.empty:
+        raise TrainingError(
+            "After ties are left out, no pair is left to learn from or to measure on. Add pairs that have a "
+            "better answer."
+        )
 
     def progress(done: int, total: int) -> None:
         reporter.say("preparing", f"{words}Turning the texts into tokens: {done:,} of {total:,} pairs …")
@@ -129,6 +134,7 @@ def build_trainer(
         use_cpu=device == "cpu",
         ddp_backend="gloo" if device == "cpu" and processes > 1 else None,
         ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,  # processes make different numbers of passes; nothing here trains buffers
         gradient_checkpointing=config.gradient_checkpointing,
         dataloader_pin_memory=device == "cuda",
         logging_steps=on_the_chart,

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from rm_studio.errors import TrainingError
@@ -40,8 +41,13 @@ def is_whole(checkpoint: Path) -> bool:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
         if state["global_step"] != step_of(checkpoint):
             return False
-        if any(checkpoint.glob("pytorch_model_fsdp_*")):
-            return any(checkpoint.glob("optimizer_*")) and (checkpoint / "scheduler.pt").stat().st_size > 0
+        if any(checkpoint.glob("pytorch_model_fsdp*")):
+            needed = [
+                *checkpoint.glob("pytorch_model_fsdp*"),
+                *checkpoint.glob("optimizer*"),
+                checkpoint / "scheduler.pt",
+            ]
+            return len(needed) > 2 and all(size_bytes(path) for path in needed)
         if any(checkpoint.glob("global_step*")):  # DeepSpeed
             return (checkpoint / "latest").exists()
         if any((checkpoint / name).stat().st_size == 0 for name in NEEDED):
@@ -94,6 +100,13 @@ def require_space(folder: Path) -> None:
         )
 
 
-def size_bytes(folder: Path | None) -> int:
-    """How much room a folder takes."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder else 0
+def size_bytes(path: Path | None) -> int:
+    """How much room a file or a folder takes; what vanishes meanwhile takes none."""
+    if path is None:
+        return 0
+    files = [path] if path.is_file() else [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
+    total = 0
+    for file in files:
+        with suppress(OSError):
+            total += file.stat().st_size
+    return total

@@ -23,6 +23,7 @@ class Finding(Frozen):
 
     level: Literal["block", "warn", "good"]
     text: str
+    passing: bool = False  # it may be otherwise by the time the run begins
 
 
 class Trial(Frozen):
@@ -113,8 +114,8 @@ def contradictions(pairs: pd.DataFrame) -> int:
     return sum((prompt, rejected, chosen) in keys for prompt, chosen, rejected in keys if chosen != rejected)
 
 
-def of_trial(trial: Trial) -> list[Finding]:
-    """What the trial adds: lengths, memory, disk."""
+def of_trial(trial: Trial, config: TrainConfig) -> list[Finding]:
+    """What the trial, which is made on one card, adds: lengths and memory."""
     found = []
     n = trial.n_train + trial.n_test + trial.left_out
     if trial.left_out:
@@ -129,7 +130,11 @@ def of_trial(trial: Trial) -> list[Finding]:
             f"{trial.max_length:,} tokens."
         )
         found.append(Finding(level="warn", text=text))
-    found.append(of_memory(trial))
+    memory = of_memory(trial)
+    if memory.level == "block" and config.sharding != "copies":
+        text = f"On one card it would take {trial.memory / 1e9:.1f} GB; spread over several, each takes a part of that."
+        memory = Finding(level="warn", text=text)
+    found.append(memory)
     if trial.memory_of_others > 0.1 * trial.memory_there:
         whose = "this machine’s" if trial.device == "cpu" else "the card’s"
         text = f"Other programs use {trial.memory_of_others / 1e9:.1f} GB of {whose} memory."
@@ -143,7 +148,7 @@ def of_memory(trial: Trial) -> Finding:
     figures = f"about {trial.memory / 1e9:.1f} GB of {trial.memory_there / 1e9:.0f} GB"
     if share > 1:
         text = f"It does not fit into memory ({figures}). Choose LoRA, a smaller model, or a shorter maximum length."
-        return Finding(level="block", text=text)
+        return Finding(level="block", text=text, passing=trial.memory_of_others > 0.1 * trial.memory_there)
     if share > TIGHT:
         return Finding(level="warn", text=f"Memory will be tight ({figures}). Close other programs first.")
     return Finding(level="good", text=f"It fits into memory ({figures}).")

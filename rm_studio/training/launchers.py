@@ -4,6 +4,7 @@ The same worker runs everywhere; accelerate's own launcher does the rest (Gugger
 https://huggingface.co/docs/accelerate/package_reference/cli).
 """
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ from rm_studio.config import BUILTIN_MODEL, TrainConfig
 from rm_studio.training.runs import Run
 
 WORKER = ["-m", "rm_studio.training.worker"]
+GIVEN_CARDS = "RM_STUDIO_CARDS"
+LAUNCHER_VARIABLES = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME",
+    "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS",
+)  # fmt: skip
 SHARDING = {
     "copies": [],
     "fsdp": [
@@ -31,6 +37,27 @@ def command(run: Run, on_cpu: bool = False) -> list[str]:
         return [sys.executable, *WORKER, str(run.folder)]
     words = [word for word in options(config) if word != "--multi_gpu"] + ["--cpu"] if on_cpu else options(config)
     return [sys.executable, "-m", "accelerate.commands.launch", *words, *WORKER, str(run.folder)]
+
+
+def environment(config: TrainConfig) -> dict[str, str]:
+    """What a worker's environment must say: TRL reports use otherwise, and cannot use several cards without a "
+    "launcher."""
+    settings = {"PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "true"}
+    given = os.environ.get(GIVEN_CARDS, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    settings[GIVEN_CARDS] = given  # so that a run on several cards, started by this one, gets them all again
+    if config.processes == 1:
+        settings["CUDA_VISIBLE_DEVICES"] = given.split(",")[0] or "0"
+    elif given:
+        settings["CUDA_VISIBLE_DEVICES"] = given
+    return settings
+
+
+def is_inherited(name: str) -> bool:
+    """Whether a variable was set for the worker before, whose last act may be to start this one."""
+    if name == "CUDA_VISIBLE_DEVICES":  # `environment` says which
+        return True
+    launched = "LOCAL_RANK" in os.environ
+    return launched and (name in LAUNCHER_VARIABLES or name.startswith(("TORCHELASTIC_", "ACCELERATE_", "FSDP_")))
 
 
 def options(config: TrainConfig) -> list[str]:

@@ -6,12 +6,15 @@ A line is ``{"time", "step", "epoch", "split": "train" | "eval", ...}`` with TRL
 
 import json
 import os
+import threading
 import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from rm_studio.workspace import atomic
 
 Point = dict[str, Any]
 MOST_POINTS = 600
@@ -49,9 +52,14 @@ class Course:
         self._offset = 0
         self._identity: tuple[int, int] | None = None
         self._points: dict[str, list[Point]] = {}
+        self._lock = threading.Lock()  # several pages look at once
 
     def look(self) -> pd.DataFrame:
         """The points so far, one row each, with the columns of `read`."""
+        with self._lock:
+            return self._look()
+
+    def _look(self) -> pd.DataFrame:
         if not self.path.exists():
             return pd.DataFrame(columns=COLUMNS)
         with self.path.open("rb") as file:
@@ -102,9 +110,8 @@ def forget_after(path: Path, step: int) -> None:
         return
     lines = path.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if _step(line) <= step]
-    fresh = path.with_suffix(".new")
-    fresh.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    fresh.replace(path)
+    with atomic(path) as file:
+        file.write("".join(f"{line}\n" for line in kept).encode())
 
 
 def _step(line: str) -> float:

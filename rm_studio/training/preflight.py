@@ -5,9 +5,11 @@ JSON line a stage, ``{"message"}``, and at last ``{"trial"}`` or ``{"problem"}``
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ import psutil
 
 from rm_studio.config import TrainConfig
 from rm_studio.errors import StudioError, TrainingError
+from rm_studio.training import launchers
 from rm_studio.training.checks import Trial
 from rm_studio.training.runs import Run
 
@@ -34,11 +37,12 @@ def try_out(run: Run, on_message: Callable[[str], None], should_stop: Callable[[
         TrainingError: the run could not be tried, with the reason; or it was stopped.
     """
     command = [sys.executable, "-m", __name__, str(run.folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    environment = {**os.environ, **launchers.environment(TrainConfig())}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    watch = threading.Thread(target=_kill_when, args=(process, should_stop), daemon=True)
+    watch.start()
     try:
         for line in process.stdout or []:
-            if should_stop():
-                raise TrainingError("The check was stopped.")
             try:
                 said = json.loads(line)
             except ValueError:  # a library's own words
@@ -48,11 +52,20 @@ def try_out(run: Run, on_message: Callable[[str], None], should_stop: Callable[[
             if "trial" in said:
                 return Trial.model_validate(said["trial"])
             on_message(said.get("message", ""))
+        if should_stop():
+            raise TrainingError("The check was stopped.")
         raise TrainingError("The check ended without a result. There may be too little memory for this model.")
     finally:
         process.kill()
         process.wait()
         shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def _kill_when(process: "subprocess.Popen[str]", should_stop: Callable[[], bool]) -> None:
+    while process.poll() is None:
+        if should_stop():
+            process.kill()
+        time.sleep(0.3)
 
 
 def trial(run: Run) -> Trial:

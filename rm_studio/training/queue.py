@@ -105,10 +105,9 @@ def start(run: Run) -> None:
     keep = {name: known[name] for name in ("step", "total_steps", "elapsed_s") if name in known}
     starting = Status(state="queued", message="Starting …", **keep, **processes.own_identity()._asdict())
     write_json(run.status_file, starting.model_dump())
+    on_cpu = run.config.processes > 1 and not has_cards()
     process_id = processes.spawn(
-        launchers.command(run, on_cpu=run.config.processes > 1 and not has_cards()),
-        run.log_file,
-        {"PYTHONUNBUFFERED": "1"},
+        launchers.command(run, on_cpu), run.log_file, launchers.environment(run.config), launchers.is_inherited
     )
     content = read_json(run.status_file)
     if content and content["pid"] == starting.pid:  # the worker itself writes the rest

@@ -63,9 +63,12 @@ class Files(TrainerCallback):
         self.request = NOTHING
         self.terminated = False
         self.stopped_early = False
+        # What came after the checkpoint is not known to be: all processes must count alike.
+        checkpoint = checkpoints.newest_whole(self.run.checkpoints)
         seen = self.run.metrics
+        seen = seen[seen["step"] <= (checkpoints.step_of(checkpoint) if checkpoint else -1)]
         measured = seen[(seen["split"] == "eval") & (seen["step"] > 0)]
-        self.tokens_before = float(seen["num_tokens"].max()) if "num_tokens" in seen else 0.0
+        self.tokens_before = float(seen["num_tokens"].max()) if "num_tokens" in seen and len(seen) else 0.0
         self.best_loss = float(measured["loss"].min()) if len(measured) else math.inf
         self.since_best = len(measured) - 1 - int(measured["loss"].to_numpy().argmin()) if len(measured) else 0
         signal.signal(signal.SIGTERM, self._terminate)

@@ -175,8 +175,10 @@ class Run:
     @property
     def label(self) -> str:
         """The run's name in a list: its own, or when it began; and from which model."""
-        begun = datetime.strptime(self.id[:15], "%Y%m%d-%H%M%S")
-        return f"{self.info.name or f'{begun:%d %b %Y, %H:%M:%S}'} · {Path(self.config.base_model).name}"
+        name = self.info.name or self.id  # a folder that was copied here by hand has a name of its own
+        with suppress(ValueError):
+            name = self.info.name or f"{datetime.strptime(self.id[:15], '%Y%m%d-%H%M%S'):%d %b %Y, %H:%M:%S}"
+        return f"{name} · {Path(self.config.base_model).name}"
 
     def describe(self, info: RunInfo) -> None:
         """Give the run a name and a note."""
@@ -284,7 +286,8 @@ def _settled(config: TrainConfig) -> TrainConfig:
 
 def list_runs(runs_folder: Path) -> list[Run]:
     """A project's runs, the newest first."""
-    return [Run(file.parent) for file in sorted(runs_folder.glob("*/config.json"), reverse=True)]
+    found = [file.parent for file in runs_folder.glob("*/config.json") if not file.parent.name.startswith(".")]
+    return [Run(folder) for folder in sorted(found, reverse=True)]
 
 
 def find_run(runs_folder: Path, run_id: str) -> Run | None:

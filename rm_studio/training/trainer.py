@@ -117,6 +117,7 @@ class StudioRewardTrainer(RewardTrainer):  # type: ignore[misc]  # TRL ships no 
             batch = pad([texts[row] for row in rows], self.pad_token_id, self.args.device)
             self.computed_tokens += batch["input_ids"].numel()
             scores.append(model(**batch, use_cache=False).logits.squeeze(-1).float())
+            self._head_outputs.clear()
         flat = torch.tensor([row for rows in order for row in rows], device=self.args.device)
         both = torch.cat(scores)[torch.argsort(flat)]
         return both[: len(chosen)], both[len(chosen) :]

@@ -12,12 +12,9 @@ import time
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL reports use otherwise
-os.environ["TOKENIZERS_PARALLELISM"] = "true"
-if "LOCAL_RANK" not in os.environ:  # TRL cannot use several cards without a launcher
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL reports use otherwise, also where a cluster starts this
 
 from filelock import FileLock, Timeout
 
@@ -35,65 +32,75 @@ from rm_studio.training.runs import Run
 from rm_studio.training.trainer import StudioRewardTrainer
 from rm_studio.workspace import read_json, write_json
 
+PATIENCE_S = 20  # for a worker before this one, which has said its last word and is about to end
 
-def train(run: Run, reporter: Reporter) -> None:
+
+class Ending(NamedTuple):
+    """How the run has ended, for its status."""
+
+    state: str
+    message: str
+
+
+def train(run: Run, reporter: Reporter) -> Ending:
     """From pairs to ``model/`` and ``report.json``."""
     config: TrainConfig = run.config
+    only_best = run.use_best_file.exists()
     trainer, files, tokenizer, text_format, train_set, test_set, left_out = assemble(run, reporter)
 
     resume = checkpoints.newest_whole(run.checkpoints)
-    if run.use_best_file.exists():
+    if only_best:
         trainer._load_from_checkpoint(str(files.best_folder))
-        step, total = int(read_json(files.best_folder / "best.json")["step"]), run.status().total_steps
+        last, total = int(read_json(files.best_folder / "best.json")["step"]), run.status().total_steps
     else:
         trainer._total_train_tokens = int(files.tokens_before)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        step, total = trainer.state.global_step, trainer.state.max_steps
+        last, total = trainer.state.global_step, trainer.state.max_steps
+        trainer.accelerator.wait_for_everyone()  # one process may still be keeping the best model
     if files.request == PAUSE:
-        reporter.say("paused", f"Paused after step {step:,}. Press “Go on” to continue.", step=step, eta_s=None)
-        return
-    ended_early = files.request or files.stopped_early or run.use_best_file.exists()
-    if step < total and not ended_early:
-        raise TrainingError(f"Training ended at step {step} of {total} without being asked to.")
+        return Ending("paused", f"Paused after step {last:,}. Press “Go on” to continue.")
+    ended_early = bool(files.request or files.stopped_early or only_best)
+    if last < total and not ended_early:
+        raise TrainingError(f"Training ended at step {last} of {total} without being asked to.")
 
-    reporter.say(
-        "stopping" if ended_early else "training", "Saving the model and measuring it …", step=step, eta_s=None
-    )
-    last = step
+    state = "stopping" if ended_early else "training"
+    reporter.say(state, "Saving the model and measuring it …", step=last, eta_s=None)
+    step = last
     if (config.keep_best or files.stopped_early) and (best := read_json(files.best_folder / "best.json")):
         trainer._load_from_checkpoint(str(files.best_folder))
         step = int(best["step"])
     fresh = run.folder / "model.new"
     save(trainer, fresh, tokenizer, config)
-    if not reporter.is_main:
-        return
-    write_format(fresh, text_format)
-    result = {
-        **evaluation.evaluate_model(load_reward_model(fresh), test_set.pairs),
-        "n_train_pairs": len(train_set.pairs),
-        "left_out": left_out,
-        "prompts_shortened": train_set.shortened + test_set.shortened,
-        "max_length": text_format.max_length,
-        "steps": step,
-        "picked_as_best": step < last or run.use_best_file.exists(),
-        "train_seconds": round(time.monotonic() - files.train_begun, 1),
-        "memory_bytes": reporter.status.memory,
-    }
-    (fresh / "README.md").write_text(model_card(config, result), encoding="utf-8")
-    shutil.rmtree(run.model_folder, ignore_errors=True)
-    fresh.replace(run.model_folder)
-    write_json(run.folder / "report.json", result)
-    if run.use_best_file.exists():
-        reporter.say("stopped", f"The model is now the one of step {step:,}, the best measured on the way.")
-    elif files.stopped_early:
+    if reporter.is_main:
+        write_format(fresh, text_format)
+        result = {
+            **evaluation.evaluate_model(load_reward_model(fresh), test_set.pairs),
+            "n_train_pairs": len(train_set.pairs),
+            "left_out": left_out,
+            "prompts_shortened": train_set.shortened + test_set.shortened,
+            "max_length": text_format.max_length,
+            "steps": step,
+            "picked_as_best": step < last or only_best,
+            "train_seconds": round(time.monotonic() - files.train_begun, 1),
+            "memory_bytes": reporter.status.memory,
+        }
+        (fresh / "README.md").write_text(model_card(config, result), encoding="utf-8")
+        if run.model_folder.exists():  # from a stop before this one
+            run.model_folder.replace(run.folder / "model.old")
+        fresh.replace(run.model_folder)
+        write_json(run.folder / "report.json", result)
+    if only_best:
+        return Ending("stopped", f"The model is now the one of step {step:,}, the best measured on the way.")
+    if files.stopped_early:
         why = "the held-out loss no longer fell"
-        reporter.say("stopped", f"Stopped early after {last:,} steps: {why}. The best model is kept, of step {step:,}.")
-    elif ended_early:
-        reporter.say("stopped", f"Stopped after {last:,} steps.")
-    else:
-        reporter.say("completed", f"Finished after {last:,} steps.")
-        for checkpoint in checkpoints.every(run.checkpoints):  # nothing is left to go on from
-            shutil.rmtree(checkpoint, ignore_errors=True)
+        return Ending(
+            "stopped", f"Stopped early after {last:,} steps: {why}. The best model is kept, of step {step:,}."
+        )
+    return (
+        Ending("stopped", f"Stopped after {last:,} steps.")
+        if ended_early
+        else Ending("completed", f"Finished after {last:,} steps.")
+    )
 
 
 def save(trainer: StudioRewardTrainer, folder: Path, tokenizer: Any, config: TrainConfig) -> None:
@@ -117,32 +124,39 @@ def main() -> int:
     warnings.simplefilter("ignore")
     lock = FileLock(run.folder / ".worker.lock")
     reserve = run.folder / ".reserve"  # room for the last words, should the disk be full by then
+    leftovers = [run.folder / name for name in ("model.new", "model.old", "adapter")]
     try:
         if reporter.is_main:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=PATIENCE_S)
     except Timeout:
         print("Another worker has this run; nothing to do.", flush=True)
         return 1
+    reason = ""
     try:
-        reserve.write_bytes(bytes(65_536))
-        if (checkpoint := checkpoints.newest_whole(run.checkpoints)) and reporter.is_main:
-            metrics.forget_after(run.metrics_file, checkpoints.step_of(checkpoint))
-        train(run, reporter)
+        if reporter.is_main:
+            reserve.write_bytes(bytes(65_536))
+            if not run.use_best_file.exists():  # that trains no further
+                checkpoint = checkpoints.newest_whole(run.checkpoints)
+                metrics.forget_after(run.metrics_file, checkpoints.step_of(checkpoint) if checkpoint else -1)
+        ending = train(run, reporter)
     except BaseException as error:
         traceback.print_exc()
-        reserve.unlink(missing_ok=True)
         reason, words = explain(error)
-        reporter.say("failed", words, reason=reason, eta_s=None)
-        return 1
-    finally:
-        for leftover in (run.folder / "model.new", run.folder / "adapter", run.checkpoints / checkpoints.UNFINISHED):
+        ending = Ending("failed", words)
+    if reporter.is_main:
+        reserve.unlink(missing_ok=True)
+        for leftover in [*leftovers, run.checkpoints / checkpoints.UNFINISHED]:
             shutil.rmtree(leftover, ignore_errors=True)
-        if reporter.is_main:
-            reserve.unlink(missing_ok=True)
-            run.clear_requests()
-            lock.release()
-            queue.advance_beside(run)
-    return 0
+        if ending.state == "completed":  # nothing is left to go on from
+            for checkpoint in checkpoints.every(run.checkpoints):
+                shutil.rmtree(checkpoint, ignore_errors=True)
+        # Requests first: once the state says that the run has ended, new ones may come.
+        run.clear_requests()
+    reporter.say(ending.state, ending.message, reason=reason, eta_s=None)
+    if reporter.is_main:
+        lock.release()
+        queue.advance_beside(run)
+    return 1 if ending.state == "failed" else 0
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def test_a_trial_foretells_what_the_run_then_takes(tiny_bert: Path, pairs: pd.Da
     too_long = pairs.assign(chosen=[*(pairs["chosen"][:20] + " more words" * 100), *pairs["chosen"][20:]])
     trial = preflight.try_out(runs.prepare(tmp_path / "trial", config, too_long), said.append, lambda: False)
     assert trial.left_out == 20
-    assert any("20 of 40 pairs are left out" in finding.text for finding in checks.of_trial(trial))
+    assert any("20 of 40 pairs are left out" in finding.text for finding in checks.of_trial(trial, config))
 
 
 @pytest.fixture

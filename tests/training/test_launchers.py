@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -78,3 +79,24 @@ def test_a_run_folder_is_all_that_another_machine_needs(pairs: pd.DataFrame, tmp
     run = runs.prepare(tmp_path / "run", TrainConfig(), pairs)
     assert {file.name for file in run.folder.iterdir()} == {"config.json", "pairs.parquet"}
     assert str(tmp_path) not in json.dumps(json.loads(run.config_file.read_text()))
+
+
+def test_a_worker_started_by_another_s_last_act_does_not_take_its_place_in_a_group(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from rm_studio import processes
+
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(launchers.GIVEN_CARDS, "2,3")
+    log = tmp_path / "log"
+    for processes_wanted, cards in ((1, "2"), (2, "2,3")):
+        log.unlink(missing_ok=True)
+        program = "import json, os; print(json.dumps(dict(os.environ)))"
+        settings = launchers.environment(TrainConfig(processes=processes_wanted))
+        started = processes.spawn([sys.executable, "-c", program], log, settings, launchers.is_inherited)
+        while processes.find(started):
+            pass
+        found = json.loads(log.read_text())
+        assert not {"RANK", "LOCAL_RANK", "WORLD_SIZE"} & set(found)
+        assert found["CUDA_VISIBLE_DEVICES"] == cards

@@ -65,3 +65,15 @@ def test_a_course_begins_anew_with_the_file_of_a_resumed_run(tmp_path: Path) -> 
     assert list(course.look()["step"]) == [1, 2, 3, 4]
     metrics.append(path, 5, 0.0, "train", {"loss": 2.0})
     assert list(course.look()["step"]) == [1, 2, 3, 4, 5]
+
+
+def test_several_pages_that_look_at_once_see_each_point_once(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    path = tmp_path / "metrics.jsonl"
+    course = metrics.Course(path)
+    with ThreadPoolExecutor(8) as pages:
+        for step in range(1, 61):
+            metrics.append(path, step, 0.0, "train", {"loss": 1.0})
+            list(pages.map(lambda _: course.look(), range(8)))
+    assert list(course.look()["step"]) == list(range(1, 61))

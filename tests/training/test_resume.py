@@ -123,7 +123,7 @@ def test_pause_keeps_the_place_and_go_on_ends_as_if_never_paused(
     status = wait_for_end(run)
     assert status.state == "paused"
     assert not run.has_model
-    queue.resume(workspace, run)
+    queue.resume(workspace, run)  # at once: the worker before may still be about to end
     assert wait_for_end(run).state == "completed"
     same_course(run, unbroken)
 
@@ -257,6 +257,7 @@ def test_going_back_to_the_best_measurement_gives_its_model(
     queue.use_best(workspace, run)
     status = wait_for_end(run)
     assert status.state == "stopped" and "step 7" in status.message
+    assert (run.metrics["split"] == "eval").sum() == len(measured) + 1, "the chart is still there"
     assert run.report is not None and run.report["picked_as_best"]
 
 
@@ -294,6 +295,12 @@ def test_a_run_is_named_deleted_and_never_while_it_is_at_work(project: Project, 
     with pytest.raises(TrainingError, match="Stop it first"):
         run.delete()
     write_json(run.status_file, Status(state="completed").model_dump())
+    aside = project.runs / ".deleted-20260101-000000-001"  # what a deletion that was cut off leaves
+    aside.mkdir()
+    (aside / "config.json").write_text("{}")
+    assert [found.id for found in runs.list_runs(project.runs)] == [run.id]
+    (aside / "config.json").unlink()
+    aside.rmdir()
     run.delete()
     assert runs.list_runs(project.runs) == [] and not list(project.runs.glob(".deleted*"))
 

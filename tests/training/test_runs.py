@@ -152,3 +152,8 @@ def test_what_went_wrong_is_explained() -> None:
     assert explain(RuntimeError("CUDA out of memory. Tried to allocate"))[0] == "memory"
     assert explain(OSError(errno.ENOSPC, "No space left on device"))[0] == "disk"
     assert "/secret" not in explain(RuntimeError("/secret"))[1]
+
+
+def test_nothing_but_ties_is_said_so(tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="After ties are left out"):
+        queue.train(pairs.assign(p_chosen=0.5), tmp_path / "run", base_model=str(tiny_bert))
