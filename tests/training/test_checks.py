@@ -37,7 +37,8 @@ def test_each_trouble_of_the_pairs_is_named_with_its_number() -> None:
     turned = many()[:2].rename(columns={"chosen": "rejected", "rejected": "chosen"})
     assert "4 pairs contradict another one" in told(pd.concat([many(), turned], ignore_index=True))
     assert "The longer answer wins in 100%" in told(many().assign(chosen="a very long answer indeed, much longer"))
-    assert "2 pairs have two identical answers" in told(pd.concat([many(), many()[:2].assign(rejected="good")]))
+    same = many()[:2].assign(rejected=many()["chosen"])
+    assert "2 pairs have two identical answers" in told(pd.concat([many(), same], ignore_index=True))
     (finding,) = checks.of_pairs(many(3).assign(prompt="the same"), TrainConfig())
     assert finding.level == "block" and "share one prompt" in finding.text
 

@@ -51,7 +51,7 @@ def kill(run: Run) -> None:
 @pytest.fixture(scope="module")
 def settings(tiny_bert: Path) -> TrainConfig:
     return TrainConfig(
-        base_model=str(tiny_bert), epochs=15, batch_size=2, learning_rate=1e-3, checkpoint_minutes=0, warmup=0.1
+        base_model=str(tiny_bert), epochs=6, batch_size=2, learning_rate=1e-3, checkpoint_minutes=0, warmup=0.1
     )
 
 
@@ -266,7 +266,9 @@ def test_stopping_early_keeps_the_best(settings: TrainConfig, tiny_bert: Path, t
     rows = [
         {"prompt": f"p{i}", "chosen": f"answer {(i * 7) % 13}", "rejected": f"answer {(i * 5) % 11}"} for i in range(40)
     ]
-    noisy = settings.model_copy(update={"epochs": 20, "learning_rate": 5e-3, "early_stopping": 2})
+    noisy = settings.model_copy(
+        update={"epochs": 20, "learning_rate": 5e-3, "early_stopping": 2, "checkpoint_minutes": 60}
+    )
     run = queue.train(pd.DataFrame(rows), tmp_path / "run", **noisy.model_dump())
     status = run.status()
     assert status.state == "stopped" and "Stopped early" in status.message
