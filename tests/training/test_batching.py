@@ -19,8 +19,10 @@ CHOSEN = [[5, 6, 7, 8, 9, 10], [5, 9, *range(20, 50)], [11, 12, 13], [5, 6, 7, 1
 REJECTED = [[5, 6, 7, 15], [5, 9, *range(20, 30), 51], [11, 12, 13, 14, 15, 16], [5, 6, 7, 16]]
 
 
-def gradients(base: Path, tokens_at_once: int, shares: bool, plain: bool = False) -> tuple[float, Any]:
-    """The loss and all gradients of one step."""
+def gradients(
+    base: Path, tokens_at_once: int, shares: bool, plain: bool = False, room: int = 10**9
+) -> tuple[float, Any]:
+    """The loss and all gradients of one step, on a machine that has ``room`` for so many tokens at once."""
     from datasets import Dataset
     from trl import RewardConfig
 
@@ -40,6 +42,14 @@ def gradients(base: Path, tokens_at_once: int, shares: bool, plain: bool = False
         processing_class=loaded.tokenizer,
     )
     trainer.current_gradient_accumulation_steps = 1
+    compute = trainer._scores
+
+    def limited(model: Any, chosen: list[Any], rejected: list[Any]) -> Any:
+        if sum(map(len, chosen + rejected)) > room:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+        return compute(model, chosen, rejected)
+
+    trainer._scores = limited
     assert trainer.shares_prompts == shares
     if plain:
         scores = model(**pad(CHOSEN + REJECTED, loaded.tokenizer.pad_token_id, "cpu")).logits.squeeze(-1)
@@ -65,6 +75,20 @@ def test_parts_slices_and_shared_prompts_change_neither_loss_nor_gradients(
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=2e-6, rtol=1e-4, msg=name)
+
+
+def test_memory_that_runs_out_is_met_with_less_at_once_and_the_step_is_the_same(
+    tiny_bert: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rm_studio.training.trainer.FEWEST_TOKENS_AT_ONCE", 16)  # these texts are short
+    loss, expected = gradients(tiny_bert, 4096, False, plain=True)
+    ours, found = gradients(tiny_bert, 4096, False, room=60)  # the longest pair has 45 tokens, all together 72
+    assert ours == pytest.approx(loss, abs=1e-6)
+    assert "at once from here on" in capsys.readouterr().out
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=2e-6, rtol=1e-4, msg=name)
+    with pytest.raises(MemoryError):
+        gradients(tiny_bert, 4096, False, room=10)
 
 
 def test_slices_are_the_cheapest_of_all_ways_to_cut() -> None:

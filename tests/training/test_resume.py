@@ -193,21 +193,6 @@ def test_a_full_disk_ends_the_run_cleanly_with_the_last_checkpoint_whole(
         os.system(f"umount -l {disk}")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is limited as Linux does it")
-def test_memory_that_runs_out_is_met_with_less_at_once_and_then_said(
-    settings: TrainConfig, pairs: pd.DataFrame, tmp_path: Path
-) -> None:
-    run = queue.prepare(tmp_path / "run", settings.model_copy(update={"checkpoint_minutes": 60}), pairs)
-    queue.start(run)
-    status = wait_until(run, lambda status: status.step >= 5)
-    process = psutil.Process(status.pid)
-    process.rlimit(psutil.RLIMIT_AS, (process.memory_info().vms // 2, psutil.RLIM_INFINITY))
-    status = wait_for_end(run)
-    assert status.state == "failed" and status.reason == "memory", run.log_file.read_text()
-    assert "not enough memory" in status.message
-    assert run.log_file.read_text().count("tokens at once from here on") >= 3
-
-
 def test_a_second_run_waits_for_its_turn_and_then_begins_by_itself(
     workspace: Workspace, project: Project, settings: TrainConfig, pairs: pd.DataFrame
 ) -> None:
