@@ -58,6 +58,8 @@ def try_out(run: Run, on_message: Callable[[str], None], should_stop: Callable[[
     finally:
         process.kill()
         process.wait()
+        if process.stdout:
+            process.stdout.close()
         shutil.rmtree(run.folder, ignore_errors=True)
 
 

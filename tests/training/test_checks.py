@@ -79,7 +79,7 @@ def test_a_model_s_size_is_known_from_its_files_alone(tiny_bert: Path) -> None:
     assert found.parameters == sum(
         value.numel() for value in models.load(str(tiny_bert), True).model.base_model.parameters()
     )
-    assert models.facts("owner/absent") is None
+    assert models.facts("no such model!") is None
 
 
 def test_a_trial_foretells_what_the_run_then_takes(tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path) -> None:
