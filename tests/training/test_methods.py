@@ -145,7 +145,7 @@ def test_going_on_from_a_reward_model_keeps_its_head_and_its_format(
 
 def test_ties_doubt_and_strength_reach_the_training(tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path) -> None:
     judged = pairs.assign(p_chosen=[0.5 if row % 4 == 0 else 0.8 for row in range(len(pairs))], strength=3.0)
-    settings = {"base_model": str(tiny_bert), "batch_size": 8, "learning_rate": 5e-3, "epochs": 3}
+    settings = {"base_model": str(tiny_bert), "batch_size": 8, "learning_rate": 1e-2, "epochs": 8}
     plain = queue.train(judged, tmp_path / "plain", **settings)
     assert plain.report is not None and plain.report["n_train_pairs"] + plain.report["n_pairs"] == 30
     soft = queue.train(judged, tmp_path / "soft", soft_labels=True, **settings)
