@@ -41,25 +41,23 @@ class Facts(NamedTuple):
 
 
 def facts(name: str) -> Facts | None:
-    """What a model's files say about its size, without opening it or downloading its weights; None where they "
-    "do not."""
+    """What a model's files say about its size; None where they do not.
+
+    Nothing is opened and no weights are downloaded. The Hub is asked once and has three seconds: a page waits.
+    """
     name = name.strip()
     try:
         if name == BUILTIN_MODEL or Path(name).expanduser().is_dir():
             folder = locate(name)
             counts = [_count(file) for file in folder.glob("*.safetensors")]
+            content = read_json(folder / "config.json") or {}
         elif MODEL_NAME.fullmatch(name):
-            from huggingface_hub import HfApi, hf_hub_download
-
-            folder = Path(hf_hub_download(name, "config.json")).parent
-            found = HfApi().model_info(name, expand=["safetensors"], timeout=5).safetensors
-            counts = [found.total] if found else []
+            counts, content = _facts_of_hub(name)
         else:
             return None
-        content = read_json(folder / "config.json") or {}
-        content = {**content, **content.get("text_config", {})}
     except Exception:  # no network, no such model, an unknown layout: then nothing is known
         return None
+    content = {**content, **content.get("text_config", {})}
     hidden = next((content[key] for key in ("hidden_size", "dim", "d_model") if key in content), 0)
     layers = next((content[key] for key in ("num_hidden_layers", "n_layers", "n_layer") if key in content), 0)
     embedded = int(content.get("vocab_size", 0)) * int(hidden)
@@ -67,6 +65,22 @@ def facts(name: str) -> Facts | None:
     if not total:
         return None
     return Facts(total, max(1, total - embedded), int(layers), int(hidden), _positions(content))
+
+
+def _facts_of_hub(name: str) -> tuple[list[int], dict[str, Any]]:
+    """The numbers of weights and the configuration of a model on the Hub, by its HTTP API.
+
+    Not by huggingface_hub's client: without a network it tries again and again for twenty seconds.
+    """
+    import httpx
+    from huggingface_hub import constants, get_token
+
+    token = get_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with httpx.Client(base_url=constants.ENDPOINT, headers=headers, timeout=3, follow_redirects=True) as hub:
+        about = hub.get(f"/api/models/{name}", params={"expand": "safetensors"}).raise_for_status().json()
+        content: dict[str, Any] = hub.get(f"/{name}/resolve/main/config.json").raise_for_status().json()
+    return [about["safetensors"]["total"]], content
 
 
 def _positions(content: dict[str, Any]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -63,6 +63,10 @@ class Handler(BaseHTTPRequestHandler):
             files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
             siblings = [{"rfilename": entry(path, folder)["path"]} for path in files]
             answer = {"id": repo, "sha": COMMIT, "siblings": siblings, "private": False, "tags": [], "downloads": 0}
+            if "safetensors" in parse_qs(urlsplit(self.path).query).get("expand", []):
+                from rm_studio.models import _count
+
+                answer["safetensors"] = {"total": sum(map(_count, folder.glob("*.safetensors")))}
         self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"}, body)
 
     def file(self, path: Path, body: bool) -> None:

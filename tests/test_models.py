@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,18 @@ def test_a_model_of_the_hub_is_downloaded_without_its_pickles_and_then_works_off
         assert models.load("team/tiny", for_training=True).new_head
         assert not any("pytorch_model.bin" in request and "resolve" in request for request in hub.requests)
     assert models.locate("team/tiny") == folder  # the hub is gone now
+
+
+def test_the_size_of_a_model_on_the_hub_is_asked_without_its_weights_and_without_waiting_long(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving({"models/team/tiny": tiny_bert}) as hub:
+        use_hub(monkeypatch, hub.url, tmp_path / "cache")
+        assert models.facts("team/tiny") == models.facts(str(tiny_bert)) is not None
+        assert not any("safetensors" in request for request in hub.requests)
+    begun = time.monotonic()
+    assert models.facts("team/tiny") is None  # the hub is gone now
+    assert time.monotonic() - begun < 5
 
 
 def test_an_unknown_model_and_no_network_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

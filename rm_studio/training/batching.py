@@ -6,6 +6,7 @@
 - A decoder reads the beginning that both answers share, the prompt, once (`shared_prefix`, `packed`).
 """
 
+import typing
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -167,25 +168,28 @@ class _Rows(torch.autograd.Function):
     """Rows of an embedding; their gradient is added where it belongs, instead of to a table of zeros for each pass."""
 
     @staticmethod
-    def forward(ctx: Any, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        ctx.ids, ctx.weight = ids, weight
+    def forward(ctx: Any, ids: torch.Tensor, weight: torch.Tensor, no_gradient: int | None) -> torch.Tensor:
+        ctx.ids, ctx.weight, ctx.no_gradient = ids, weight, no_gradient
         return weight[ids]
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, None]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, None, None]:
         weight, ids = ctx.weight, ctx.ids.reshape(-1)
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)
         weight.grad.index_add_(0, ids, gradients[0].reshape(len(ids), -1).to(weight.dtype))
-        return None, None
+        if ctx.no_gradient is not None:  # torch keeps that row, of padding, as it is
+            weight.grad[ctx.no_gradient] = 0
+        return None, None, None
 
 
 def add_embedding_gradients_in_place(model: Any) -> None:
     """Make many small passes cheap: each would fill a table as large as the vocabulary with zeros (a sixth of a step's
     time with 30,000 words). For a single process only: gradients that several exchange must go the usual way."""
-    embedding = model.get_input_embeddings()
+    embedding, rows = model.get_input_embeddings(), typing.cast(Any, _Rows)
     if type(embedding) is torch.nn.Embedding and embedding.weight.requires_grad and embedding.max_norm is None:
-        embedding.forward = lambda input: _Rows.apply(input, embedding.weight)  # type: ignore
+        no_gradient = embedding.padding_idx
+        setattr(embedding, "forward", lambda ids: rows.apply(ids, embedding.weight, no_gradient))  # noqa: B010
 
 
 def can_pack(model: Any) -> bool:

@@ -40,8 +40,7 @@ def command(run: Run, on_cpu: bool = False) -> list[str]:
 
 
 def environment(config: TrainConfig) -> dict[str, str]:
-    """What a worker's environment must say: TRL reports use otherwise, and cannot use several cards without a "
-    "launcher."""
+    """What a worker's environment must say: TRL otherwise reports use, and fails where it sees several cards."""
     settings = {"PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "true"}
     given = os.environ.get(GIVEN_CARDS, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     settings[GIVEN_CARDS] = given  # so that a run on several cards, started by this one, gets them all again

@@ -16,8 +16,11 @@ POOLERS = ("pooler", "pre_classifier", "head", "dense")
 
 
 def open_model(config: TrainConfig, on_gpu: bool) -> models.Loaded:
-    """The base model as the method wants it: in 4 bits for QLoRA, without more digits than needed for LoRA on a "
-    "card."""
+    """The base model as the method wants it: in 4 bits for QLoRA, in bfloat16 for LoRA on a card.
+
+    Raises:
+        ModelError, HubError: see `models.load`; or QLoRA was asked of a processor.
+    """
     if config.method == "qlora" and not on_gpu:
         raise ModelError(
             "QLoRA needs an NVIDIA card: its 4-bit calculations cannot learn on a processor. Choose LoRA instead."

@@ -230,11 +230,11 @@ class Run:
         """Ask the worker to stop after the step it is at; it keeps the model as it then is. A run that waits leaves the
         queue."""
         status = self.status()
+        if status.is_active:  # also when it waits: it may be started in this very moment
+            self.stop_file.touch()
         if status.is_waiting:
             gone = Status(state="stopped", message="Taken out of the queue before it began.", step=status.step)
             write_json(self.status_file, gone.model_dump())
-        elif status.is_active:
-            self.stop_file.touch()
 
     def pause(self) -> None:
         """Ask the worker to keep a checkpoint after the step it is at, and to end; the run can go on later."""

@@ -93,9 +93,7 @@ def train(run: Run, reporter: Reporter) -> Ending:
         return Ending("stopped", f"The model is now the one of step {step:,}, the best measured on the way.")
     if files.stopped_early:
         why = "the held-out loss no longer fell"
-        return Ending(
-            "stopped", f"Stopped early after {last:,} steps: {why}. The best model is kept, of step {step:,}."
-        )
+        return Ending("stopped", f"Stopped early after {last:,} steps: {why}. The model is the one of step {step:,}.")
     return (
         Ending("stopped", f"Stopped after {last:,} steps.")
         if ended_early

@@ -1,5 +1,7 @@
-"""The Train tab: choose a base model and a preset, check, start; the run itself is below (`train_run`, "
-"`train_runs`)."""
+"""The Train tab: choose a base model and a preset, check, start.
+
+The run itself is in `train_run`, all runs of the project are in `train_runs`.
+"""
 
 import functools
 import types

@@ -254,6 +254,7 @@ def _longer_wins(folder: Any) -> float | None:
     pairs = read_frame(run.pairs_file)
     if pairs is None:
         return None
+    pairs = pairs[pairs["chosen"] != pairs["rejected"]].reset_index(drop=True)  # as the worker splits them
     test = preferences.split_by_prompt(pairs, run.config.test_share, run.config.seed).test
     return float(evaluation.longer_wins(test).value)
 

@@ -1,5 +1,7 @@
 """All runs of a project: list, compare, name, note, copy settings, repeat elsewhere, delete."""
 
+import functools
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -9,7 +11,7 @@ from rm_studio.errors import TrainingError
 from rm_studio.training import launchers, runs
 from rm_studio.ui import widgets
 from rm_studio.ui.session import Session, Studio, friendly
-from rm_studio.workspace import read_json
+from rm_studio.workspace import read_json, stamp
 
 HEADERS = [
     "Run",
@@ -155,7 +157,11 @@ def runs_view(studio: Studio, fields: list[str]) -> gr.State:
 
 def _row(run: runs.Run) -> list[str]:
     status, report = run.status(), run.report
-    end = [run.snapshot, widgets.duration(status.elapsed_s), f"{run.size_bytes() / 1e6:,.0f} MB"]
+    end = [
+        run.snapshot,
+        widgets.duration(status.elapsed_s),
+        f"{_size(run.folder, stamp(run.status_file)) / 1e6:,.0f} MB",
+    ]
     if report is None:
         return [run.label, runs.STATES[status.state], "–", "–", "–", "–", *end]
     accuracy = report["accuracy"]
@@ -168,6 +174,12 @@ def _row(run: runs.Run) -> list[str]:
         f"{report['n_train_pairs']:,}",
         *end,
     ]
+
+
+@functools.lru_cache(maxsize=512)
+def _size(folder: Path, changed: tuple[int, int]) -> int:
+    """What a run takes; looked for again only when its status has changed."""
+    return runs.Run(folder).size_bytes()
 
 
 def _value(config: TrainConfig, field: str) -> str:

@@ -6,12 +6,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
+from support import LIMIT_S, wait_until
 
 from rm_studio.config import TrainConfig
 from rm_studio.errors import TrainingError
@@ -19,19 +19,7 @@ from rm_studio.training import checkpoints, queue, runs
 from rm_studio.training.runs import Run, Status
 from rm_studio.workspace import Project, Workspace, write_json
 
-LIMIT_S = 120
 TIMES = ["time", "tokens_per_s", "memory_gb"]  # what differs from run to run
-
-
-def wait_until(run: Run, condition: Callable[[Status], bool]) -> Status:
-    deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline:
-        status = run.status()
-        if condition(status):
-            return status
-        assert status.is_active, f"ended early: {status.message}\n{run.log_file.read_text()}"
-        time.sleep(0.01)
-    raise AssertionError(f"timed out in state {run.status()}")
 
 
 def wait_for_end(run: Run) -> Status:

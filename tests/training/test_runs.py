@@ -2,12 +2,11 @@
 
 import json
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from support import wait_until
 
 from rm_studio.config import TrainConfig
 from rm_studio.encoding import read_format
@@ -15,19 +14,6 @@ from rm_studio.errors import StudioError, TrainingError
 from rm_studio.training import queue, runs
 from rm_studio.training.runs import Run, Status
 from rm_studio.workspace import write_json
-
-LIMIT_S = 120
-
-
-def wait_until(run: Run, condition: Callable[[Status], bool]) -> Status:
-    deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline:
-        status = run.status()
-        if condition(status):
-            return status
-        assert status.is_active, f"ended early: {status.message}\n{run.log_file.read_text()}"
-        time.sleep(0.05)
-    raise AssertionError(f"timed out in state {run.status()}")
 
 
 @pytest.fixture(scope="module")
