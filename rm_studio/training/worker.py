@@ -115,11 +115,10 @@ def save(trainer: StudioRewardTrainer, folder: Path, tokenizer: Any, config: Tra
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, with paths in it
 
 
-def main() -> int:
-    run = Run(Path(sys.argv[1]).resolve())
+def work(run: Run) -> int:
+    """Take the run to its end, whatever that is, and say in its status how it ended; 1 when it failed."""
     before = read_json(run.status_file) or {}
     reporter = Reporter(run, before.get("elapsed_s", 0.0))
-    warnings.simplefilter("ignore")
     lock = FileLock(run.folder / ".worker.lock")
     reserve = run.folder / ".reserve"  # room for the last words, should the disk be full by then
     leftovers = [run.folder / name for name in ("model.new", "model.old", "adapter")]
@@ -155,6 +154,11 @@ def main() -> int:
         lock.release()
         queue.advance_beside(run)
     return 1 if ending.state == "failed" else 0
+
+
+def main() -> int:
+    warnings.simplefilter("ignore")
+    return work(Run(Path(sys.argv[1]).resolve()))
 
 
 if __name__ == "__main__":

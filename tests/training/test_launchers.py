@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support import train_here
 
 from rm_studio.config import TrainConfig
 from rm_studio.training import launchers, queue, runs
@@ -16,8 +17,8 @@ from rm_studio.training import launchers, queue, runs
 def test_two_processes_follow_the_same_curve_as_one(tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path) -> None:
     settings = {"base_model": str(tiny_bert), "epochs": 4, "batch_size": 8, "learning_rate": 1e-3, "warmup": 0.0}
     found = {}
-    for processes in (1, 2):
-        run = queue.train(pairs, tmp_path / str(processes), processes=processes, **settings)
+    for processes, train in ((1, train_here), (2, queue.train)):
+        run = train(pairs, tmp_path / str(processes), processes=processes, **settings)
         rows = run.metrics
         found[processes] = {split: rows[rows["split"] == split].reset_index(drop=True) for split in ("train", "eval")}
         assert run.status().state == "completed"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support import train_here, wait_until
 
 from rm_studio import models
 from rm_studio.config import TrainConfig
@@ -73,7 +74,7 @@ def scores_of_a_plain_pipeline(folder: Path, prompt: str, answers: list[str]) ->
 def test_a_family_trains_and_scores_the_same_in_a_plain_pipeline(
     family: Callable[[str], Path], pairs: pd.DataFrame, tmp_path: Path, name: str
 ) -> None:
-    run = queue.train(pairs[:16], tmp_path / "run", base_model=str(family(name)), batch_size=4, learning_rate=1e-3)
+    run = train_here(pairs[:16], tmp_path / "run", base_model=str(family(name)), batch_size=4, learning_rate=1e-3)
     ours = load_reward_model(run.model_folder).score(["What now?"] * 2, ["Thank you.", "Go away, no idea."]).values
     plain = scores_of_a_plain_pipeline(run.model_folder, "What now?", ["Thank you.", "Go away, no idea."])
     np.testing.assert_allclose(ours, plain, atol=1e-5)
@@ -86,7 +87,7 @@ def test_a_method_changes_what_it_should_and_leaves_an_ordinary_model(
 ) -> None:
     base = tiny_bert if kind == "encoder" else tiny_decoder
     settings = {"base_model": str(base), "method": method, "batch_size": 8, "learning_rate": 1e-2, "epochs": 2}
-    run = queue.train(pairs, tmp_path / "run", **settings)
+    run = train_here(pairs, tmp_path / "run", **settings)
     before = models.load(str(base), for_training=True).model.state_dict()
     after = models.load(str(run.model_folder), for_training=False).model.state_dict()
     assert before.keys() == after.keys(), "adapters are part of the weights"
@@ -102,16 +103,14 @@ def test_a_lora_run_goes_on_from_its_checkpoint(tiny_decoder: Path, pairs: pd.Da
     import psutil
 
     settings = TrainConfig(
-        base_model=str(tiny_decoder), method="lora", epochs=8, batch_size=4, learning_rate=1e-2, checkpoint_minutes=0
+        base_model=str(tiny_decoder), method="lora", epochs=4, batch_size=4, learning_rate=1e-2, checkpoint_minutes=0
     )
-    unbroken = queue.train(pairs, tmp_path / "unbroken", **settings.model_dump())
+    unbroken = train_here(pairs, tmp_path / "unbroken", **settings.model_dump())
     run = queue.prepare(tmp_path / "run", settings, pairs)
     queue.start(run)
-    while run.status().step < 15:
-        assert run.status().is_active, run.status().message
+    wait_until(run, lambda status: status.step >= 8)
     psutil.Process(run.status().pid).kill()
-    while run.status().is_active:
-        pass
+    wait_until(run, lambda status: not status.is_active)
     queue.start(run)
     queue.follow(run)
     weights = [(one.model_folder / "model.safetensors").read_bytes() for one in (unbroken, run)]
@@ -124,7 +123,7 @@ def test_a_chat_template_is_kept_with_the_model_and_used_for_scoring(
     base = tmp_path / "chat"
     shutil.copytree(tiny_decoder, base)
     (base / "chat_template.jinja").write_text(TEMPLATE)
-    run = queue.train(pairs[:16], tmp_path / "run", base_model=str(base), batch_size=4)
+    run = train_here(pairs[:16], tmp_path / "run", base_model=str(base), batch_size=4)
     found = read_format(run.model_folder)
     assert found is not None and found.style == "chat"
     opened = load_reward_model(run.model_folder)
@@ -134,9 +133,9 @@ def test_a_chat_template_is_kept_with_the_model_and_used_for_scoring(
 def test_going_on_from_a_reward_model_keeps_its_head_and_its_format(
     tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path
 ) -> None:
-    first = queue.train(pairs, tmp_path / "first", base_model=str(tiny_bert), learning_rate=5e-3, epochs=3)
+    first = train_here(pairs, tmp_path / "first", base_model=str(tiny_bert), learning_rate=5e-3, epochs=3)
     settings = {"learning_rate": 1e-6, "epochs": 1, "max_length": 32}
-    second = queue.train(pairs, tmp_path / "second", base_model=str(first.model_folder), **settings)
+    second = train_here(pairs, tmp_path / "second", base_model=str(first.model_folder), **settings)
     evaluations = second.metrics[second.metrics["split"] == "eval"]
     assert evaluations["loss"].iloc[0] == pytest.approx(first.report["loss"], abs=0.02)  # type: ignore[index]
     found = read_format(second.model_folder)
@@ -146,11 +145,11 @@ def test_going_on_from_a_reward_model_keeps_its_head_and_its_format(
 def test_ties_doubt_and_strength_reach_the_training(tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path) -> None:
     judged = pairs.assign(p_chosen=[0.5 if row % 4 == 0 else 0.8 for row in range(len(pairs))], strength=3.0)
     settings = {"base_model": str(tiny_bert), "batch_size": 8, "learning_rate": 1e-2, "epochs": 8}
-    plain = queue.train(judged, tmp_path / "plain", **settings)
+    plain = train_here(judged, tmp_path / "plain", **settings)
     assert plain.report is not None and plain.report["n_train_pairs"] + plain.report["n_pairs"] == 30
-    soft = queue.train(judged, tmp_path / "soft", soft_labels=True, **settings)
-    ties = queue.train(judged, tmp_path / "ties", learn_ties=True, **settings)
-    strong = queue.train(judged, tmp_path / "strong", use_strength=True, **settings)
+    soft = train_here(judged, tmp_path / "soft", soft_labels=True, **settings)
+    ties = train_here(judged, tmp_path / "ties", learn_ties=True, **settings)
+    strong = train_here(judged, tmp_path / "strong", use_strength=True, **settings)
     assert ties.report is not None and ties.report["n_train_pairs"] > plain.report["n_train_pairs"]
     margins = {name: run.report["mean_margin"] for name, run in (("plain", plain), ("soft", soft), ("strong", strong))}  # type: ignore[index]
     assert margins["soft"] < margins["plain"] < margins["strong"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from support import LIMIT_S, wait_until
+from support import LIMIT_S, train_here, wait_until
 
 from rm_studio.config import TrainConfig
 from rm_studio.errors import TrainingError
@@ -242,7 +242,7 @@ def test_stopping_early_keeps_the_best(settings: TrainConfig, tiny_bert: Path, t
     noisy = settings.model_copy(
         update={"epochs": 20, "learning_rate": 5e-3, "early_stopping": 2, "checkpoint_minutes": 60}
     )
-    run = queue.train(pd.DataFrame(rows), tmp_path / "run", **noisy.model_dump())
+    run = train_here(pd.DataFrame(rows), tmp_path / "run", **noisy.model_dump())
     status = run.status()
     assert status.state == "stopped" and "Stopped early" in status.message
     assert run.report is not None and run.report["picked_as_best"] and run.report["steps"] == run.best["step"]  # type: ignore[index]

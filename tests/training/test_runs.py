@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support import wait_until
+from support import train_here, wait_until
 
 from rm_studio.config import TrainConfig
 from rm_studio.encoding import read_format
@@ -47,7 +47,7 @@ def test_the_same_settings_give_the_same_model(finished: Run, pairs: pd.DataFram
 
 
 def test_a_decoder_trains_too(tiny_decoder: Path, pairs: pd.DataFrame, tmp_path: Path) -> None:
-    run = queue.train(pairs, tmp_path / "run", base_model=str(tiny_decoder), epochs=1, batch_size=8)
+    run = train_here(pairs, tmp_path / "run", base_model=str(tiny_decoder), epochs=1, batch_size=8)
     text_format = read_format(run.model_folder)
     assert text_format is not None and text_format.style == "plain"
 
@@ -69,7 +69,7 @@ def test_a_learning_rate_beyond_all_bounds_ends_as_diverged(
     tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingError, match=r"diverged.*smaller learning rate"):
-        queue.train(pairs, tmp_path / "run", base_model=str(tiny_bert), epochs=5, learning_rate=1e30, batch_size=4)
+        train_here(pairs, tmp_path / "run", base_model=str(tiny_bert), epochs=5, learning_rate=1e30, batch_size=4)
     assert Run(tmp_path / "run").status().state == "failed"
 
 
@@ -78,12 +78,12 @@ def test_pairs_that_are_all_too_long_are_stopped_with_the_numbers(
 ) -> None:
     long = pairs.assign(chosen=pairs["chosen"] + " more words" * 100)
     with pytest.raises(TrainingError, match=r"40 of 40 pairs.*64 tokens"):
-        queue.train(long, tmp_path / "run", base_model=str(tiny_bert))
+        train_here(long, tmp_path / "run", base_model=str(tiny_bert))
 
 
 def test_a_model_that_is_not_there_fails_in_plain_words(pairs: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="neither a folder here"):
-        queue.train(pairs, tmp_path / "run", base_model="no such model!")
+        train_here(pairs, tmp_path / "run", base_model="no such model!")
 
 
 def test_an_output_folder_with_something_in_it_is_left_alone(pairs: pd.DataFrame, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_no_secret_of_the_environment_reaches_the_run_folder(
     tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_plantedsecretplantedsecretplanted")
-    run = queue.train(pairs, tmp_path / "run", base_model=str(tiny_bert), batch_size=32)
+    run = train_here(pairs, tmp_path / "run", base_model=str(tiny_bert), batch_size=32)
     for file in run.folder.rglob("*"):
         if file.is_file():
             assert b"plantedsecret" not in file.read_bytes(), file.name
@@ -142,4 +142,4 @@ def test_what_went_wrong_is_explained() -> None:
 
 def test_nothing_but_ties_is_said_so(tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="After ties are left out"):
-        queue.train(pairs.assign(p_chosen=0.5), tmp_path / "run", base_model=str(tiny_bert))
+        train_here(pairs.assign(p_chosen=0.5), tmp_path / "run", base_model=str(tiny_bert))

@@ -110,7 +110,7 @@ def test_from_a_csv_to_a_model_that_scores(page: Page, studio: Any, csv: Path) -
     page.get_by_role("button", name="Advanced: every setting").click()
     page.get_by_label("Epochs").fill("6")
     page.get_by_label("Batch size").fill("1")
-    page.get_by_label("Learning rate").fill("2e-4")
+    page.get_by_role("textbox", name=re.compile("^Learning rate How")).fill("2e-4")
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_text(re.compile(r"Step \d+ of \d+"))).to_be_visible(timeout=LONG_MS)
     expect(page.get_by_text("Loss is how wrong the model is")).to_be_visible()
@@ -211,7 +211,7 @@ def test_no_tab_is_wider_than_its_window(browser: Any, demo: Any, width: int, da
         ("1 Data", "comparisons read"),
         ("2 Question", "What an annotator will see"),
         ("3 Annotate", "This feedback is simulated"),
-        ("4 Train", "Past runs"),
+        ("4 Train", "All runs of this project"),
         ("5 Try", "Give the model a prompt"),
     ):
         if page.get_by_role("tab", name=name).count():
