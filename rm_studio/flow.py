@@ -2,63 +2,141 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from rm_studio import annotation, data, judged, models, preferences, simulation, tables
-from rm_studio.config import ColumnMapping, DataSource, TrainConfig
+from rm_studio import annotation, data, judged, models, plan, preferences, simulation, tables
+from rm_studio.config import ColumnMapping, DataSource, Selection, TrainConfig
 from rm_studio.errors import DataError, StudioError, TrainingError
 from rm_studio.jobs import Job
+from rm_studio.ledger import Ledger
+from rm_studio.tables import hub
 from rm_studio.training import checks, preflight, queue, runs
 from rm_studio.workspace import Project, Workspace, read_frame, read_json, stamp, write_frame, write_json
 
 SAMPLE_PROJECT = "Sample: answers from an assistant"
+FIRST_ROWS = 200  # looked at to recognise a table
 SAMPLE_TRAINING = TrainConfig(learning_rate=2e-4, soft_labels=True)  # the preset “Balanced” for it
 
 
-def load_table(project: Project, source: DataSource, file: Path | None = None, token: str | None = None) -> list[str]:
-    """Read rows into the project and guess their columns; returns notes on how they were read."""
-    table = tables.read(source, file, token)
-    write_frame(project.table, table.frame)
-    project.note_ledger("table", {"rows": len(table.frame), "notes": table.notes})
-    example = data.TUTORIAL.mapping if source.name == data.TUTORIAL.source.name else None
-    project.update(source=source, mapping=example or data.guess_mapping(table.frame))
-    return table.notes
+def load_table(
+    project: Project,
+    source: DataSource,
+    *paths: Path,
+    text: str = "",
+    token: str | None = None,
+    job: Job | None = None,
+) -> list[str]:
+    """Read rows into the project and recognise what they are; returns notes on how they were read.
+
+    Args:
+        project: Whose table is replaced.
+        source: Where the rows come from; its ``limit`` and ``sampled`` say how many are kept.
+        paths: Where uploaded files lie.
+        text: What was pasted.
+        token: For a private dataset of the Hub; kept nowhere.
+        job: Is told how far it is, and asked whether to stop; what was there then stays.
+
+    Raises:
+        DataError: nothing could be read; a HubError from the Hub.
+    """
+    source = hub.pinned(source, token)
+    reading = tables.open_source(source, paths, text, token)
+
+    def watched() -> Iterator[pd.DataFrame]:
+        for frame in reading.batches():
+            if job and job.stopping.is_set():
+                raise DataError("Reading was stopped. What was loaded before is still there.")
+            yield frame
+
+    seed = project.info.seed if source.sampled else None
+    count = tables.store(
+        project.table, watched(), source.limit, seed, lambda n: job.say(f"Reading: {n:,} rows …") if job else None
+    )
+    found = data.recognise(require_first_rows(project))
+    example = data.example_of(source)
+    mapping = example.mapping if example and example.mapping else found.mapping if found else None
+    notes = list(reading.notes)
+    if source.limit and count == source.limit:
+        kind = "A random sample of" if source.sampled else "The first"
+        notes.append(f"{kind} {count:,} rows was read, as you asked.")
+    project.note_ledger(
+        "table",
+        {
+            "rows": count,
+            "how": reading.how,
+            "notes": notes,
+            "why": found.why if found else "",
+            "sure": found.sure if found else "",
+        },
+    )
+    project.update(source=source, mapping=mapping)
+    return notes
 
 
-def save_comparisons(project: Project, mapping: ColumnMapping) -> None:
-    """Turn the loaded rows into comparisons with this mapping.
+def require_first_rows(project: Project) -> pd.DataFrame:
+    """The first loaded rows, enough to recognise and show what they are; raises DataError where nothing is loaded."""
+    frame = tables.first_rows(project.table, FIRST_ROWS)
+    if frame is None:
+        raise DataError("Load some data first: a file, a dataset from the Hub, or the sample.")
+    return frame
+
+
+def save_comparisons(
+    project: Project, mapping: ColumnMapping, selection: Selection | None = None, job: Job | None = None
+) -> str:
+    """Turn the loaded rows into comparisons; where they carry judgements, these become the project's feedback.
+
+    Returns:
+        A closing sentence.
 
     Raises:
         DataError: no table yet, the mapping does not fit, or nothing is left.
     """
-    frame = read_frame(project.table)
-    if frame is None:
-        raise DataError("Load some data first: a file, a dataset from the Hub, or the sample.")
-    comparisons, ledger = data.build_comparisons(frame, mapping, project.info.seed)
-    write_frame(project.comparisons, comparisons)
-    project.note_ledger("comparisons", ledger)
-    project.update(mapping=mapping)
-    make_pairs(project)
+    selection = selection or project.info.selection
+    first = require_first_rows(project)
+    data.check(data.columns_of(first), mapping)
+    total = tables.n_rows(project.table)
+    with Ledger("comparisons", project.left_out) as ledger:
+        made = data.build(
+            lambda: data.items(tables.batches(project.table), mapping, selection.others_as_text),
+            selection,
+            project.info.seed,
+            ledger,
+            lambda n: job.say(f"Making comparisons: {n:,} looked at, of {total:,} rows …") if job else None,
+        )
+    if mapping.is_judged:
+        judged.require_judgements(made.feedback)
+    write_frame(project.comparisons, made.frame)
+    project.note_ledger("comparisons", made.ledger)
+    project.update(mapping=mapping, selection=selection)
+    if mapping.is_judged:
+        kept = read_frame(project.feedback)
+        write_frame(project.feedback, made.feedback if kept is None else merged(kept, made.feedback))
+    n_pairs = make_pairs(project)
+    judgements = f" Their judgements make {n_pairs:,} preference pairs." if mapping.is_judged else ""
+    return f"{len(made.frame):,} comparisons are saved.{judgements}"
 
 
-def use_feedback(project: Project, source: DataSource, file: Path | None = None, token: str | None = None) -> int:
-    """Take a table that already carries judgements as this project's data and feedback; returns the number of pairs."""
-    table = tables.read(source, file, token)
-    found = judged.read(table.frame, project.info.seed)
-    write_frame(project.table, table.frame)
-    write_frame(project.comparisons, found.comparisons)
-    write_frame(project.feedback, found.feedback)
-    project.note_ledger("table", {"rows": len(table.frame), "notes": table.notes})
-    project.note_ledger("comparisons", found.ledger)
-    project.update(source=source, mapping=found.mapping)
-    return make_pairs(project)
+def use_feedback(project: Project, source: DataSource, *paths: Path, token: str | None = None) -> int:
+    """Take a table that already carries judgements as this project's data and feedback; returns the number of pairs.
+
+    Raises:
+        DataError: it carries none that are known.
+    """
+    load_table(project, source, *paths, token=token)
+    mapping = project.info.mapping
+    if mapping is None or not mapping.is_judged:
+        raise DataError(judged.unknown(require_first_rows(project)))
+    save_comparisons(project, mapping, Selection())
+    return len(require_pairs(project))
 
 
 def publish(workspace: Workspace, project: Project, job: Job, name: str | None = None, go_on: bool = False) -> str:
     """Publish the comparisons to Argilla (`annotation.publish`); returns a closing sentence."""
-    comparisons = require_comparisons(project)
+    comparisons = plan.interleaved(require_comparisons(project), known_answers(project))
     with annotation.connect(workspace) as connection:
         reference = annotation.publish(
             connection, project, comparisons, job.progress, job.stopping.is_set, name or None, go_on
@@ -66,6 +144,40 @@ def publish(workspace: Workspace, project: Project, job: Job, name: str | None =
     if job.stopping.is_set():
         return f"Stopped with {reference.n_records:,} of {len(comparisons):,} published. Publish again to go on."
     return f"{reference.n_records:,} comparisons are in Argilla, ready to annotate."
+
+
+def new_version(project: Project) -> None:
+    """Let the question be changed: what is published stays as it is, and the next publish makes a dataset beside it.
+
+    The feedback that was pulled is kept; who answers again in the new version replaces their own.
+    """
+    info = project.info
+    if info.argilla is not None:
+        project.update(argilla=None, earlier=(*info.earlier, info.argilla))
+        (project.folder / "publish.json").unlink(missing_ok=True)
+
+
+def dataset_name(project: Project) -> str:
+    """What the project's dataset is called in Argilla, unless somebody chose a name."""
+    info = project.info
+    if info.argilla:
+        return info.argilla.name
+    return f"{project.slug}-v{len(info.earlier) + 1}" if info.earlier else project.slug
+
+
+def known_answers(project: Project) -> dict[str, int]:
+    """The comparisons whose answer is known, to see who reads with care: the original index of the best response."""
+    return {str(name): int(best) for name, best in (read_json(project.folder / "known.json") or {}).items()}
+
+
+def know_answer(project: Project, comparison_id: str, best: int) -> None:
+    """Note a comparison's best response."""
+    write_json(project.folder / "known.json", {**known_answers(project), comparison_id: best})
+
+
+def forget_answers(project: Project) -> None:
+    """Forget all comparisons whose answer is known."""
+    (project.folder / "known.json").unlink(missing_ok=True)
 
 
 def pull(workspace: Workspace, project: Project, job: Job) -> str:
@@ -76,7 +188,8 @@ def pull(workspace: Workspace, project: Project, job: Job) -> str:
             "Nothing was published yet, so there is no feedback to pull. Publish on the Question tab first."
         )
     with annotation.connect(workspace) as connection:
-        feedback = annotation.pull(connection, info.argilla, require_comparisons(project), job.progress)
+        comparisons = require_comparisons(project)
+        feedback = annotation.pull(connection, info.argilla, comparisons, info.question, job.progress)
     answers = int((feedback["status"] == "submitted").sum())
     if not answers:
         return "Nobody has submitted an answer yet. Nothing was changed here; pull again when somebody has."
@@ -171,7 +284,7 @@ def require_pairs(project: Project) -> pd.DataFrame:
     pairs = read_frame(project.pairs)
     if pairs is None or pairs.empty:
         raise DataError(
-            "There are no preference pairs yet. Pull feedback, or use existing feedback, on the Annotate tab."
+            "There are no preference pairs yet. Pull feedback on the Annotate tab, or load data that is judged already."
         )
     return pairs
 

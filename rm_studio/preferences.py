@@ -1,8 +1,10 @@
 """From what annotators answered to what a reward model learns from. Nothing here reads or writes files.
 
 Feedback has one row a (comparison, annotator): ``id``, ``annotator``, ``status`` (submitted, discarded, draft),
-``ranks`` (one a response in *original* order, 1 is best), ``strength`` (None here), ``position_chosen`` (which
-place on the screen won, 1 or 2), ``submitted_at``.
+``ranks`` (one a response in *original* order, 1 is best; equal ones are ties; None was not compared, except that those
+with a rank are better), ``strength`` (how much better the best is, where that was asked), ``position_chosen`` (which
+place on the screen won, from 1), ``submitted_at``, ``certainty`` (½ … 1, of a program that judged), ``ratings`` (one a
+response, where answers were rated), ``reasons`` and ``comment``.
 """
 
 import itertools
@@ -12,11 +14,23 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from rm_studio.data import Ledger
 from rm_studio.errors import DataError
+from rm_studio.ledger import Ledger
 from rm_studio.workspace import rows
 
-FEEDBACK_COLUMNS = ["id", "annotator", "status", "ranks", "strength", "position_chosen", "submitted_at"]
+FEEDBACK_COLUMNS = [
+    "id",
+    "annotator",
+    "status",
+    "ranks",
+    "strength",
+    "position_chosen",
+    "submitted_at",
+    "certainty",
+    "ratings",
+    "reasons",
+    "comment",
+]
 PAIR_COLUMNS = ["prompt", "chosen", "rejected", "p_chosen", "n_annotators", "comparison_id", "category"]
 
 
@@ -57,60 +71,114 @@ def wilson(successes: float, n: int) -> Share:
     return Share(p, max(0.0, centre - half), min(1.0, centre + half), n)
 
 
-def make_pairs(comparisons: pd.DataFrame, feedback: pd.DataFrame) -> Pairs:
-    """Let the annotators of each comparison vote, and make one preference pair of each that has a winner.
+class Ballot(NamedTuple):
+    """How one annotator judged two answers: the share of the vote for the first (½ is a tie), and by how much."""
 
-    ``p_chosen`` is the share of submitted votes for the chosen answer. Comparisons that were only discarded, not
-    yet answered, or split evenly become no pair, and are counted.
+    first: float
+    is_tie: bool
+    strength: float | None
+
+
+def make_pairs(comparisons: pd.DataFrame, feedback: pd.DataFrame) -> Pairs:
+    """Let the annotators of each comparison vote, and make a preference pair of each two answers with a winner.
+
+    ``p_chosen`` is the share of the votes for the chosen answer; a tie gives each half a vote. Where that leaves two
+    answers equal they become a pair with ``p_chosen`` ½, which training leaves out unless it learns from ties. A column
+    ``strength`` (mean of the votes, from the chosen answer's side) is there where annotators said how much better.
+    Comparisons that were only discarded, not yet answered, or split evenly become no pair, and are counted.
     """
     ledger = Ledger("comparisons")
-    submitted = feedback[feedback["status"] == "submitted"]
-    votes = {key: list(group) for key, group in submitted.groupby("id")["ranks"]}
+    feedback = feedback.reindex(columns=FEEDBACK_COLUMNS)
+    votes: dict[str, list[dict[str, Any]]] = {}
+    for vote in rows(feedback[feedback["status"] == "submitted"]):
+        votes.setdefault(vote["id"], []).append(vote)
     discarded = set(feedback.loc[feedback["status"] == "discarded", "id"])
     made: list[dict[str, Any]] = []
     for comparison in rows(comparisons):
         ledger.read += 1
-        ballots = votes.get(comparison["id"], [])
-        first = sum(ranks[0] < ranks[1] for ranks in ballots)
-        second = sum(ranks[1] < ranks[0] for ranks in ballots)
-        if not ballots or first == second:
-            reason = (
-                "annotators split evenly"
-                if ballots
-                else "discarded"
-                if comparison["id"] in discarded
-                else "no answer yet"
-            )
-            ledger.drop(reason, comparison["row"], comparison["prompt"])
+        before = len(made)
+        given = votes.get(comparison["id"], [])
+        for first, second in itertools.combinations(range(len(comparison["responses"])), 2):
+            ballots = [ballot for vote in given if (ballot := ballot_on(vote, first, second))]
+            if pair := _pair(comparison, first, second, ballots):
+                made.append(pair)
+        if len(made) > before:
+            ledger.kept += 1
             continue
-        winner = 0 if first > second else 1
-        made.append(
-            {
-                "prompt": comparison["prompt"],
-                "chosen": comparison["responses"][winner],
-                "rejected": comparison["responses"][1 - winner],
-                "p_chosen": max(first, second) / (first + second),
-                "n_annotators": len(ballots),
-                "comparison_id": comparison["id"],
-                "category": comparison["category"],
-            }
-        )
-    ledger.kept = len(made)
-    return Pairs(pd.DataFrame(made, columns=PAIR_COLUMNS), ledger.as_dict())
+        unanswered = "discarded" if comparison["id"] in discarded else "no answer yet"
+        reason = "annotators split evenly" if given else unanswered
+        ledger.drop(reason, comparison["row"], comparison["prompt"])
+    has_strength = any(pair["strength"] is not None for pair in made)
+    return Pairs(pd.DataFrame(made, columns=[*PAIR_COLUMNS, *["strength"] * has_strength]), ledger.as_dict())
+
+
+def ballot_on(vote: dict[str, Any], first: int, second: int) -> Ballot | None:
+    """What a submitted vote says about two of a comparison's responses; None where it says nothing."""
+    ranks = [_rank(vote["ranks"][place]) for place in (first, second)]
+    if ranks == [math.inf, math.inf]:
+        return None
+    won = 0.5 if ranks[0] == ranks[1] else float(ranks[0] < ranks[1])
+    sure = vote.get("certainty")
+    if sure is not None and not math.isnan(sure) and won != 0.5:
+        won = sure if won else 1 - sure
+    strength = _number(vote.get("strength"))
+    ratings = vote.get("ratings")
+    if isinstance(ratings, float):  # pandas: nothing
+        ratings = None
+    if strength is not None and won != 0.5:
+        strength = strength if won > 0.5 else -strength
+    elif ratings is not None:
+        pair = [_number(ratings[place]) for place in (first, second)]
+        strength = None if pair[0] is None or pair[1] is None else pair[0] - pair[1]
+    return Ballot(won, ranks[0] == ranks[1], strength)
+
+
+def _pair(comparison: dict[str, Any], first: int, second: int, ballots: list[Ballot]) -> dict[str, Any] | None:
+    if not ballots:
+        return None
+    share = sum(ballot.first for ballot in ballots) / len(ballots)
+    if share == 0.5 and not any(ballot.is_tie for ballot in ballots):
+        return None
+    winner, loser = (first, second) if share >= 0.5 else (second, first)
+    told = [ballot.strength for ballot in ballots if ballot.strength is not None]
+    strength = sum(told) / len(told) if told else None
+    return {
+        "prompt": comparison["prompt"],
+        "chosen": comparison["responses"][winner],
+        "rejected": comparison["responses"][loser],
+        "p_chosen": max(share, 1 - share),
+        "n_annotators": len(ballots),
+        "comparison_id": comparison["id"],
+        "category": comparison["category"],
+        "strength": None if strength is None else max(0.0, strength if winner == first else -strength),
+    }
+
+
+def _rank(rank: float | None) -> float:
+    """A rank that compares: what has none comes after all that have one."""
+    return math.inf if rank is None or math.isnan(rank) else float(rank)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
 
 
 def agreement(feedback: pd.DataFrame) -> Share:
-    """How often two annotators who answered the same comparison chose the same answer (``n`` = such couples)."""
-    agreed = couples = 0
-    for _, ranks in feedback[feedback["status"] == "submitted"].groupby("id")["ranks"]:
-        for one, other in itertools.combinations(ranks, 2):
-            couples += 1
-            agreed += (one[0] < one[1]) == (other[0] < other[1])
-    return wilson(agreed, couples)
+    """How often two annotators who compared the same two answers said the same of them (``n`` = such cases)."""
+    agreed = cases = 0
+    for _, group in feedback[feedback["status"] == "submitted"].groupby("id")["ranks"]:
+        for one, other in itertools.combinations(group, 2):
+            for first, second in itertools.combinations(range(len(one)), 2):
+                said = [(_rank(ranks[first]), _rank(ranks[second])) for ranks in (one, other)]
+                if (math.inf, math.inf) in said:
+                    continue
+                cases += 1
+                agreed += len({(a > b) - (a < b) for a, b in said}) == 1
+    return wilson(agreed, cases)
 
 
 def position_bias(feedback: pd.DataFrame) -> Share:
-    """How often the answer shown first was chosen: about half when the place plays no part."""
+    """How often the answer shown first was chosen: of two about half when the place plays no part."""
     places = feedback.loc[feedback["status"] == "submitted", "position_chosen"].dropna()
     return wilson(int((places == 1).sum()), len(places))
 

@@ -22,6 +22,7 @@ from rm_studio.workspace import atomic, rows
 SEED = 42
 MAPPING = ColumnMapping(prompt="prompt", answers=SAMPLE_ANSWERS, category="category")
 FEEDBACK_FILE = "sample/feedback.jsonl"
+SHIPPED = ["id", "annotator", "status", "ranks", "strength", "position_chosen", "submitted_at"]
 
 Habit = Callable[[dict[str, Any], random.Random], int | None]
 
@@ -62,16 +63,22 @@ HABITS: dict[str, Habit] = {
 
 def simulate(comparisons: pd.DataFrame, seed: int = SEED) -> pd.DataFrame:
     """Feedback of all three on the sample's comparisons."""
-    given: list[list[Any]] = []
+    given: list[dict[str, Any]] = []
     for annotator, habit in HABITS.items():
         chance = random.Random(f"{seed}:{annotator}")
         for comparison in rows(comparisons):
             winner = habit(comparison, chance)
             submitted = winner is not None
             ranks = [1 if place == winner else 2 for place in range(2)] if submitted else []
-            position = list(comparison["order"]).index(winner) + 1 if submitted else None
-            status = "submitted" if submitted else "discarded"
-            given.append([comparison["id"], annotator, status, ranks, None, position, None])
+            given.append(
+                {
+                    "id": comparison["id"],
+                    "annotator": annotator,
+                    "status": "submitted" if submitted else "discarded",
+                    "ranks": ranks,
+                    "position_chosen": list(comparison["order"]).index(winner) + 1 if submitted else None,
+                }
+            )
     return pd.DataFrame(given, columns=FEEDBACK_COLUMNS)
 
 
@@ -99,7 +106,7 @@ def _better(comparison: dict[str, Any]) -> int:
 def main() -> None:
     feedback = simulate(sample_comparisons())
     with atomic(assets.path("sample/prompts.jsonl").with_name("feedback.jsonl")) as file:
-        for row in rows(feedback):
+        for row in rows(feedback[SHIPPED]):
             position = None if pd.isna(row["position_chosen"]) else int(row["position_chosen"])
             file.write(json.dumps({**row, "position_chosen": position}, ensure_ascii=False).encode() + b"\n")
 

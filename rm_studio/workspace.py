@@ -22,7 +22,7 @@ from filelock import FileLock
 from platformdirs import user_data_dir
 from pydantic import Field, ValidationError
 
-from rm_studio.config import ArgillaDataset, ColumnMapping, DataSource, Frozen, Question
+from rm_studio.config import ArgillaDataset, ColumnMapping, DataSource, Frozen, Question, Selection
 from rm_studio.errors import WorkspaceError
 
 HOME_VARIABLE = "RM_STUDIO_HOME"
@@ -44,13 +44,13 @@ def atomic(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(mode)
-        _replace(Path(temporary), path)
+        replace_file(Path(temporary), path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def _replace(source: Path, target: Path) -> None:
+def replace_file(source: Path, target: Path) -> None:
     """Rename over ``target``; on Windows that is refused for the moment in which somebody reads it."""
     for attempt in range(20):
         try:
@@ -120,8 +120,10 @@ class ProjectInfo(Frozen):
     seed: int = Field(42, description="Shuffles the answers and splits the prompts.")
     source: DataSource | None = None
     mapping: ColumnMapping | None = None
+    selection: Selection = Selection()
     question: Question = Question()
     argilla: ArgillaDataset | None = None
+    earlier: tuple[ArgillaDataset, ...] = Field((), description="What was published before, with other questions.")
 
 
 class Project:
@@ -158,6 +160,11 @@ class Project:
     @property
     def ledger(self) -> Path:
         return self.folder / "ledger.json"
+
+    @property
+    def left_out(self) -> Path:
+        """All rows that did not become a comparison, and why; for a spreadsheet."""
+        return self.folder / "left_out.csv"
 
     @property
     def runs(self) -> Path:

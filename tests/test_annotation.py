@@ -32,7 +32,7 @@ def project(argilla: Workspace) -> Project:
     project = argilla.create(f"Project {next(NAMES)}")
     rows = [(f"Question {i}: 1 < 2 & <b>bold</b>?", f"Good answer {i}", f"Bad answer {i}") for i in range(30)]
     frame = pd.DataFrame(rows, columns=["prompt", "good", "bad"])
-    comparisons, _ = data.build_comparisons(frame, MAPPING, seed=7)
+    comparisons, *_ = data.build_comparisons(frame, MAPPING, seed=7)
     write_frame(project.comparisons, comparisons)
     return project
 
@@ -82,7 +82,7 @@ def test_what_was_meant_is_what_is_pulled_whatever_the_order_on_the_page(
         places.append(place)
         annotator.answer(record, "submitted", place)
     assert set(places) == {1, 2}, "the answers were shuffled"
-    feedback = annotation.pull(connection, reference, flow.require_comparisons(project))
+    feedback = annotation.pull(connection, reference, flow.require_comparisons(project), project.info.question)
     assert len(feedback) == 30
     pairs, _ = preferences.make_pairs(flow.require_comparisons(project), feedback)
     assert len(pairs) == 30
@@ -101,7 +101,7 @@ def test_counts_tell_submitted_discarded_draft_and_pending(connection: Connectio
     progress = annotation.progress(connection, reference)
     assert (progress.total, progress.completed) == (30, 2)
     assert progress.people == (annotation.PersonProgress("owner", submitted=2, discarded=1, draft=1, pending=26),)
-    feedback = annotation.pull(connection, reference, flow.require_comparisons(project))
+    feedback = annotation.pull(connection, reference, flow.require_comparisons(project), project.info.question)
     assert sorted(feedback["status"]) == ["discarded", "draft", "submitted", "submitted"]
     assert feedback.loc[feedback["status"] != "submitted", "position_chosen"].isna().all()
 
@@ -145,7 +145,7 @@ def test_a_dataset_that_was_deleted_is_an_error_never_a_short_result(connection:
     dataset.delete()
     for ask in (
         lambda: annotation.progress(connection, reference),
-        lambda: annotation.pull(connection, reference, flow.require_comparisons(project)),
+        lambda: annotation.pull(connection, reference, flow.require_comparisons(project), project.info.question),
     ):
         with pytest.raises(AnnotationError, match="no longer in Argilla"):
             ask()

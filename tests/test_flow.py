@@ -67,6 +67,21 @@ def test_existing_feedback_fills_the_project_up_to_training(workspace: Workspace
     assert len(flow.require_comparisons(project)) == 2
 
 
+def test_data_with_judgements_is_ready_to_train_and_can_be_judged_again(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "judged.csv"
+    path.write_text("prompt,response_a,response_b,winner\np,one,two,model_b\nq,one,two,tie\n")
+    project = workspace.create("x")
+    flow.load_table(project, DataSource(kind="file", name="judged.csv"), path)
+    mapping = project.info.mapping
+    assert mapping is not None and mapping.is_judged
+    said = flow.save_comparisons(project, mapping)
+    assert "2 preference pairs" in said
+    pairs = flow.require_pairs(project).set_index("prompt")
+    assert pairs.loc["p", "chosen"] == "two" and pairs.loc["q", "p_chosen"] == 0.5
+    again = mapping.model_copy(update={"verdict": "none", "verdict_in": ()})
+    assert "preference pairs" not in flow.save_comparisons(project, again)
+
+
 def test_a_file_without_judgements_changes_nothing(workspace: Workspace, csv: Path) -> None:
     project = flow.sample_project(workspace)
     before = project.comparisons.read_bytes()

@@ -25,7 +25,7 @@ def feedback(*votes: tuple[str, str, str, list[int]]) -> pd.DataFrame:
         [id_, who, status, ranks, None, ranks.index(1) + 1 if ranks else None, None]
         for id_, who, status, ranks in votes
     ]
-    return pd.DataFrame(rows, columns=FEEDBACK_COLUMNS)
+    return pd.DataFrame(rows, columns=FEEDBACK_COLUMNS[:7])
 
 
 def test_the_majority_wins_and_its_share_is_kept() -> None:
@@ -100,3 +100,50 @@ def test_the_split_is_the_same_for_the_same_seed_and_another_for_another() -> No
 def test_one_prompt_cannot_be_split() -> None:
     with pytest.raises(DataError, match="share one prompt"):
         preferences.split_by_prompt(pd.DataFrame({"prompt": ["p", "P "]}), 0.5, seed=1)
+
+
+def several(*votes: dict[str, object]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One comparison of three answers, and these votes on it."""
+    comparisons = pd.DataFrame(
+        [{"id": "c", "prompt": "p", "responses": ["a", "b", "c"], "category": None, "row": "1", "order": [0, 1, 2]}]
+    )
+    given = [{"id": "c", "annotator": str(n), "status": "submitted", **vote} for n, vote in enumerate(votes)]
+    return comparisons, pd.DataFrame(given, columns=FEEDBACK_COLUMNS)
+
+
+def made(*votes: dict[str, object]) -> list[tuple[object, ...]]:
+    pairs = preferences.make_pairs(*several(*votes)).frame
+    return [tuple(row) for row in pairs[["chosen", "rejected", "p_chosen"]].values.tolist()]
+
+
+def test_a_ranking_of_several_answers_makes_a_pair_of_each_two() -> None:
+    assert made({"ranks": [2, 1, 3]}) == [("b", "a", 1.0), ("a", "c", 1.0), ("b", "c", 1.0)]
+
+
+def test_a_tie_is_a_pair_that_is_half_sure_and_counts_half_a_vote() -> None:
+    assert made({"ranks": [1, 1, 2]})[0] == ("a", "b", 0.5)
+    assert made({"ranks": [1, 1, 2]}, {"ranks": [2, 1, 3]})[0] == ("b", "a", 0.75)
+
+
+def test_the_best_of_several_says_nothing_about_the_others() -> None:
+    assert made({"ranks": [None, 1, None]}) == [("b", "a", 1.0), ("b", "c", 1.0)]
+
+
+def test_strength_is_averaged_from_the_chosen_answer_s_side() -> None:
+    votes = [([1, 2, 3], 3.0), ([1, 2, 3], 2.0), ([2, 1, 3], 1.0)]
+    comparisons, feedback = several(*({"ranks": ranks, "strength": strength} for ranks, strength in votes))
+    pairs = preferences.make_pairs(comparisons, feedback).frame.set_index(["chosen", "rejected"])
+    assert pairs.loc[("a", "b"), "strength"] == pytest.approx(4 / 3)
+    rated = [{"ranks": [1, 2, 2], "ratings": [5.0, 2.0, None]}]
+    pairs = preferences.make_pairs(*several(*rated)).frame.set_index(["chosen", "rejected"])
+    assert pairs.loc[("a", "b"), "strength"] == 3.0
+
+
+def test_how_sure_a_program_was_counts_as_a_share_of_its_vote() -> None:
+    assert made({"ranks": [2, 1, 3], "certainty": 0.8})[0] == ("b", "a", pytest.approx(0.8))
+
+
+def test_agreement_over_several_answers_counts_each_two_that_both_compared() -> None:
+    _, feedback = several({"ranks": [1, 2, 3]}, {"ranks": [1, 3, 2]}, {"ranks": [1, None, None]})
+    found = preferences.agreement(feedback)
+    assert (found.n, found.value) == (7, pytest.approx(6 / 7))

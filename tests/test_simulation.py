@@ -12,9 +12,11 @@ def comparisons() -> pd.DataFrame:
 
 
 def test_the_shipped_feedback_is_what_the_script_makes(comparisons: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(
-        simulation.simulate(comparisons).astype(object), simulation.sample_feedback().astype(object), check_dtype=False
+    made, shipped = (
+        frame[simulation.SHIPPED].astype(object).where(frame[simulation.SHIPPED].notna(), None)
+        for frame in (simulation.simulate(comparisons), simulation.sample_feedback())
     )
+    pd.testing.assert_frame_equal(made, shipped, check_dtype=False)
 
 
 def test_each_annotator_is_called_simulated() -> None:
@@ -45,5 +47,5 @@ def test_length_does_not_give_the_ranking_away(comparisons: pd.DataFrame) -> Non
 
 
 def test_the_guidelines_ship_too() -> None:
-    text = assets.path("guidelines.md").read_text(encoding="utf-8")
+    text = assets.path("guidelines/general.md").read_text(encoding="utf-8")
     assert all(word in text.lower() for word in ("harmless", "truthful", "helpful", "discard"))

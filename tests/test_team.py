@@ -29,7 +29,7 @@ STOCK = Path(__file__).with_name("stock_server.py")
 def make_project(workspace: Workspace, name: str, n: int = 30) -> Project:
     project = workspace.create(name)
     rows = [(f"Question {i}?", f"Good answer {i}", f"Bad answer {i}") for i in range(n)]
-    comparisons, _ = data.build_comparisons(pd.DataFrame(rows, columns=["prompt", "good", "bad"]), MAPPING, seed=7)
+    comparisons, *_ = data.build_comparisons(pd.DataFrame(rows, columns=["prompt", "good", "bad"]), MAPPING, seed=7)
     write_frame(project.comparisons, comparisons)
     return project
 
@@ -75,7 +75,7 @@ def test_adding_people_resetting_passwords_and_removing_without_losing_answers(
         assert zoe.http.post(f"/api/v1/me/datasets/{reference.id}/records/search", json={}).status_code == 403
     assert not can_log_in(owner, "Zoë Müller", second)
     assert "Zoë Müller" not in {person.username for person in people.people(connection)}
-    feedback = annotation.pull(connection, reference, flow.require_comparisons(project))
+    feedback = annotation.pull(connection, reference, flow.require_comparisons(project), project.info.question)
     assert list(feedback["annotator"]) == ["Zoë Müller"], "the answer is still there, and whose it is"
     third = people.add(connection, "Zoë Müller")
     assert can_log_in(owner, "Zoë Müller", third), "who was removed can come back"
@@ -220,7 +220,7 @@ def test_twenty_annotators_during_a_publish_lose_no_answer(argilla: Workspace, c
         for thread in threads:
             thread.join()
     assert not wrong
-    feedback = annotation.pull(connection, reference, flow.require_comparisons(project))
+    feedback = annotation.pull(connection, reference, flow.require_comparisons(project), project.info.question)
     assert len(feedback) == len(answered) == 120
     assert feedback["annotator"].nunique() == 20
 
@@ -243,7 +243,7 @@ def test_a_dataset_deleted_during_a_pull_is_an_error_never_a_short_result(
         connection.http.delete(f"/api/v1/datasets/{reference.id}")
 
     with pytest.raises(AnnotationError, match=r"no longer in Argilla|records came back"):
-        annotation.pull(connection, reference, comparisons, delete_at_half)
+        annotation.pull(connection, reference, comparisons, project.info.question, delete_at_half)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pandas as pd
 
+from rm_studio import questions
 from rm_studio.annotation.connection import GONE, Connection, translated
 from rm_studio.annotation.texts import shown
 from rm_studio.config import ArgillaDataset, Question
@@ -15,7 +16,6 @@ from rm_studio.preferences import FEEDBACK_COLUMNS
 from rm_studio.workspace import Project, now, rows
 
 BATCH = 50  # records a request: few enough that people who annotate meanwhile do not notice
-FIELDS = {"instruction": "Instruction", "response-1": "Answer 1", "response-2": "Answer 2"}
 PAGE = 1000  # the most that Argilla gives at once
 
 
@@ -83,6 +83,8 @@ def publish(
         AnnotationError: the server refused.
     """
     info = project.info
+    n_answers = len(comparisons["responses"].iloc[0])
+    questions.check(info.question, n_answers)
     reference = info.argilla
     if reference is None or not _is_own(reference, connection):
         name = name or project.slug
@@ -91,7 +93,7 @@ def publish(
             raise NameTakenError(f"There is already a dataset “{name}” in Argilla.", free)
         if free:
             with translated():
-                _must_ask_the_same(connection, name, info.question)
+                _must_ask_the_same(connection, name, info.question, n_answers)
         reference = ArgillaDataset(
             server=connection.server,
             workspace=connection.workspace,
@@ -102,7 +104,9 @@ def publish(
         # Written before anything is sent: if we are cut off, the next call knows that the dataset is ours.
         project.update(argilla=reference)
     with translated():
-        dataset_id = _finished(connection, reference.name) or _create(connection, reference.name, info.question)
+        dataset_id = _finished(connection, reference.name) or _create(
+            connection, reference.name, info.question, n_answers
+        )
         # From here on annotators may see the question: it is fixed, also if we are cut off.
         reference = project.update(argilla=reference.model_copy(update={"id": str(dataset_id)})).argilla or reference
         for start in range(0, len(comparisons), BATCH):
@@ -148,6 +152,7 @@ def pull(
     connection: Connection,
     reference: ArgillaDataset,
     comparisons: pd.DataFrame,
+    question: Question,
     on_progress: OnProgress = lambda done, total: None,
 ) -> pd.DataFrame:
     """Everybody's feedback on the comparisons, un-shuffled (`preferences.FEEDBACK_COLUMNS`).
@@ -166,7 +171,7 @@ def pull(
             seen.add(record["id"])
             order = orders.get(record["external_id"])
             if order is not None:
-                feedback.extend(_feedback(record, [int(place) for place in order], names))
+                feedback.extend(_feedback(record, question, [int(place) for place in order], names))
             if len(seen) % PAGE == 0:
                 on_progress(len(seen), total)
         total = connection.client.api.datasets.get_progress(dataset_id).total
@@ -183,22 +188,22 @@ def _is_own(reference: ArgillaDataset | None, connection: Connection) -> bool:
     return reference is not None and (reference.server, reference.workspace) == here
 
 
-def _must_ask_the_same(connection: Connection, name: str, question: Question) -> None:
+def _must_ask_the_same(connection: Connection, name: str, question: Question, n: int) -> None:
     """Raise AnnotationError unless the dataset asks this very question of the same fields."""
     dataset = _find(connection, name, connection.workspace)
     fields = _items(connection, f"/api/v1/datasets/{dataset.id}/fields")
-    questions = _items(connection, f"/api/v1/datasets/{dataset.id}/questions")
+    there_asked = _items(connection, f"/api/v1/datasets/{dataset.id}/questions")
     there = (
         dataset.status,
         dataset.distribution.min_submitted,
         {field["name"]: field["settings"].get("use_markdown") for field in fields},
-        [(item["name"], item["title"], _values(item["settings"])) for item in questions],
+        [(item["name"], item["title"], _values(item["settings"])) for item in there_asked],
     )
     wanted = (
         "ready",
         question.annotators,
-        dict.fromkeys(FIELDS, question.use_markdown),
-        [(question.name, question.title, list(question.values))],
+        dict.fromkeys(_fields(n), question.use_markdown),
+        [(asked.name, asked.title, list(asked.options)) for asked in questions.asked(question, n)],
     )
     if there != wanted:
         raise AnnotationError(
@@ -206,8 +211,8 @@ def _must_ask_the_same(connection: Connection, name: str, question: Question) ->
         )
 
 
-def _values(settings: dict[str, Any]) -> list[Any]:
-    return [option["value"] for option in settings.get("options", ())]
+def _values(settings: dict[str, Any]) -> list[str]:
+    return [str(option["value"]) for option in settings.get("options", ())]
 
 
 def _items(connection: Connection, path: str) -> list[dict[str, Any]]:
@@ -216,27 +221,42 @@ def _items(connection: Connection, path: str) -> list[dict[str, Any]]:
     return cast(list[dict[str, Any]], answer.json()["items"])
 
 
-def _create(connection: Connection, name: str, question: Question) -> UUID:
+def _create(connection: Connection, name: str, question: Question, n: int) -> UUID:
     import argilla as rg
 
     settings = rg.Settings(
         guidelines=question.guidelines,
         fields=[
-            rg.TextField(name=name, title=title, use_markdown=question.use_markdown) for name, title in FIELDS.items()
+            rg.TextField(name=name, title=title, use_markdown=question.use_markdown)
+            for name, title in _fields(n).items()
         ],
-        questions=[
-            rg.RatingQuestion(
-                name=question.name,
-                title=question.title,
-                description=question.description,
-                values=list(question.values),
-            )
-        ],
+        questions=[_control(asked) for asked in questions.asked(question, n)],
         distribution=rg.TaskDistribution(min_submitted=question.annotators),
         allow_extra_metadata=True,
     )
     dataset = rg.Dataset(name=name, workspace=connection.workspace, settings=settings, client=connection.client)
     return cast(UUID, dataset.create().id)
+
+
+def _fields(n: int) -> dict[str, str]:
+    """The texts of a record with ``n`` answers: their names and titles."""
+    return {"instruction": "Instruction", **{f"response-{place}": f"Answer {place}" for place in range(1, n + 1)}}
+
+
+def _control(asked: questions.Asked) -> Any:
+    """A control of the page as one of Argilla's questions."""
+    import argilla as rg
+
+    common = {"name": asked.name, "title": asked.title, "description": asked.hint, "required": asked.required}
+    if asked.control == "rating":
+        return rg.RatingQuestion(values=[int(value) for value in asked.options], **common)
+    if asked.control == "ranking":
+        return rg.RankingQuestion(values=asked.options, **common)
+    if asked.control == "labels":
+        return rg.MultiLabelQuestion(labels=asked.options, **common)
+    if asked.control == "label":
+        return rg.LabelQuestion(labels=asked.options, visible_labels=None, **common)
+    return rg.TextQuestion(**common)
 
 
 def _names(connection: Connection) -> dict[str, str]:
@@ -279,7 +299,7 @@ def _record(comparison: dict[str, Any], use_markdown: bool) -> dict[str, Any]:
     texts = [comparison["prompt"], *(comparison["responses"][index] for index in order)]
     return {
         "external_id": comparison["id"],
-        "fields": {name: shown(text, use_markdown) for name, text in zip(FIELDS, texts, strict=True)},
+        "fields": {name: shown(text, use_markdown) for name, text in zip(_fields(len(order)), texts, strict=True)},
         "metadata": {"order": ",".join(map(str, order))},
     }
 
@@ -300,19 +320,20 @@ def _records(connection: Connection, dataset_id: UUID) -> Iterator[dict[str, Any
             return
 
 
-def _feedback(record: dict[str, Any], order: list[int], names: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _feedback(
+    record: dict[str, Any], question: Question, order: list[int], names: dict[str, str]
+) -> Iterator[dict[str, Any]]:
     for response in record.get("responses") or []:
-        values = response.get("values") or {}
-        place: int | None = (values.get("choose-best") or {}).get("value")
-        if response["status"] != "submitted":
-            place = None
-        winner = None if place is None else order[place - 1]
-        yield {
+        row: dict[str, Any] = {
             "id": record["external_id"],
             "annotator": names.get(response["user_id"], f"user {response['user_id'][:8]}"),
             "status": response["status"],
-            "ranks": [] if winner is None else [1 if index == winner else 2 for index in range(len(order))],
-            "strength": None,
-            "position_chosen": place,
-            "submitted_at": None if place is None else response["updated_at"],
+            "ranks": [],
         }
+        if response["status"] == "submitted" and (
+            given := questions.given(question, response.get("values") or {}, order)
+        ):
+            row |= {**given._asdict(), "submitted_at": response["updated_at"]}
+        elif response["status"] == "submitted":  # to a question that was changed in Argilla itself
+            continue
+        yield row

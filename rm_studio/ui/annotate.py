@@ -1,17 +1,16 @@
-"""The Annotate tab: log in, watch the counts, pull the feedback; or use feedback that is already there."""
+"""The Annotate tab: log in, watch the counts, pull the feedback."""
 
 import logging
 import threading
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 import pandas as pd
 
-from rm_studio import annotation, flow, jobs, judged, preferences, simulation, tables
-from rm_studio.config import ArgillaDataset, DataSource
+from rm_studio import annotation, flow, jobs, plan, preferences, simulation, tables
+from rm_studio.config import ArgillaDataset
 from rm_studio.embedded import keeper, server
 from rm_studio.errors import StudioError
 from rm_studio.ui import server_panels, widgets
@@ -121,25 +120,6 @@ def annotate_tab(studio: Studio, counts: Counts, counts_token: gr.State) -> Anno
             with gr.Row():
                 pull = gr.Button("Pull feedback", variant="primary", interactive=False, elem_classes="rm-act")
             pulling = gr.HTML()
-    with gr.Accordion("Use existing feedback instead", open=False):
-        gr.HTML(
-            widgets.note(
-                f"For data that people have already judged. It needs the columns {judged.SHAPES}. It "
-                "replaces this project’s "
-                "comparisons and feedback."
-            )
-        )
-        with gr.Row(equal_height=False):
-            with gr.Column():
-                file = gr.File(label="A file with judgements", file_types=list(tables.FILE_TYPES), height=120)
-            with gr.Column():
-                name = gr.Textbox(
-                    label="Or a dataset on the Hugging Face Hub",
-                    info="The tutorial’s is filled in.",
-                    value=judged.TUTORIAL_FEEDBACK.name,
-                )
-                token = gr.Textbox(label="Access token (only if private)", type="password", info="Kept nowhere.")
-                load_hub = gr.Button("Load", size="sm")
     outcome = gr.HTML()
     pairs_table = gr.Dataframe(
         headers=["Prompt", "Chosen", "Rejected", "Votes", "People"],
@@ -227,7 +207,7 @@ def annotate_tab(studio: Studio, counts: Counts, counts_token: gr.State) -> Anno
         n_pairs = 0 if pairs is None else len(pairs)
         return [
             told,
-            _summary(feedback) + widgets.ledger(ledger, "preference pairs"),
+            _summary(feedback, flow.known_answers(project)) + widgets.ledger(ledger, "preference pairs"),
             gr.update(
                 value=_pairs(pairs),
                 visible=n_pairs > 0,
@@ -243,18 +223,6 @@ def annotate_tab(studio: Studio, counts: Counts, counts_token: gr.State) -> Anno
         project = studio.require_project(session)
         jobs.start(pull_job(project), "Pulling", lambda job: flow.pull(studio.workspace, project, job))
 
-    @friendly
-    def load_file(session: Session, path: str | None) -> None:
-        if path is not None:
-            source = DataSource(kind="feedback", name=Path(path).name)
-            _loaded(flow.use_feedback(studio.require_project(session), source, Path(path)))
-
-    @friendly
-    def load_dataset(session: Session, name: str, token: str) -> str:
-        source = DataSource(kind="hub", name=name.strip())
-        _loaded(flow.use_feedback(studio.require_project(session), source, token=token.strip() or None))
-        return ""
-
     def start_server() -> None:
         threading.Thread(target=keeper.start_quietly, args=(studio.workspace,), daemon=True).start()
 
@@ -264,10 +232,6 @@ def annotate_tab(studio: Studio, counts: Counts, counts_token: gr.State) -> Anno
     counts_view = [waiting, back, summary, counts_table, pull]
     pull.click(start_pull, studio.session, None, **quiet)
     retry.click(start_server, None, None, **quiet)
-    file.upload(load_file, [studio.session, file], None, api_visibility="private").then(
-        lambda: None, None, file, **quiet
-    )
-    load_hub.click(load_dataset, [studio.session, name, token], token, api_visibility="private")
     gr.on(
         [studio.server_token.change, studio.session.change, studio.data_token.change],
         show_server,
@@ -286,11 +250,7 @@ def annotate_tab(studio: Studio, counts: Counts, counts_token: gr.State) -> Anno
     return AnnotateTab(back, onward)
 
 
-def _loaded(n_pairs: int) -> None:
-    gr.Info(f"{n_pairs:,} preference pairs are ready to train on.", duration=5)
-
-
-def _summary(feedback: pd.DataFrame) -> str:
+def _summary(feedback: pd.DataFrame, known: dict[str, int]) -> str:
     """Who answered how much, how far they agree, and whether the first place has an advantage."""
     counts = feedback.groupby("annotator")["status"].value_counts().unstack(fill_value=0)
     simulated = [name for name in counts.index if simulation.is_simulated(str(name))]
@@ -312,16 +272,23 @@ def _summary(feedback: pd.DataFrame) -> str:
         f"<li><strong>{widgets.escape(name)}</strong> {widgets.escape(words)}</li>" for name, words in told[:20]
     )
     parts.append(f'<ul class="rm-reasons">{listed}</ul>')
+    if checked := plan.attention(feedback, known):
+        told_right = ", ".join(f"{name} {right} of {total}" for name, (right, total) in sorted(checked.items()))
+        parts.append(
+            f'<p class="rm-small"><strong>Attention checks</strong> answered as you did: {widgets.escape(told_right)}. '
+            "Somebody who often misses them may not be reading.</p>"
+        )
     agreed, first = preferences.agreement(feedback), preferences.position_bias(feedback)
     if agreed.n:
         parts.append(
             f'<p class="rm-small"><strong>Agreement:</strong> two people chose the same answer in {agreed}. '
-            "By chance it would be half.</p>"
+            "By chance it would be about half.</p>"
         )
+    n_answers = feedback.loc[feedback["status"] == "submitted", "ranks"].map(len).max()
     if first.n:
         parts.append(
             f'<p class="rm-small"><strong>First place:</strong> the answer shown first was chosen in {first}. '
-            "Near half means that its place played no part.</p>"
+            f"Near {1 / n_answers:.0%} means that its place played no part.</p>"
         )
     return "".join(parts)
 

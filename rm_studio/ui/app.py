@@ -71,6 +71,7 @@ def build_app(workspace: Workspace, host: str = "127.0.0.1") -> gr.Blocks:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         leads = [
             (data.next, "question"),
+            (data.train, "train"),
             (question.back, "data"),
             (question.next, "annotate"),
             (annotate.back, "question"),

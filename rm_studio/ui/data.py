@@ -1,25 +1,25 @@
-"""The Data tab: load rows, say which column is what, save comparisons."""
+"""The Data tab: load rows, see what they are, make comparisons of them, look at what came out."""
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
-import pandas as pd
 
-from rm_studio import data, flow, tables
-from rm_studio.config import ColumnMapping, DataSource
-from rm_studio.errors import DataError
+from rm_studio import flow, jobs, tables
+from rm_studio.data import columns_of, look
+from rm_studio.jobs import Job
 from rm_studio.ui import widgets
-from rm_studio.ui.session import Session, Studio, friendly
+from rm_studio.ui.data_mapping import mapping_view, settings
+from rm_studio.ui.data_sources import AT_ONCE_S, sources_view
+from rm_studio.ui.session import Session, Studio, friendly, load_job
 from rm_studio.workspace import Project, read_frame, read_json
-
-FIELDS = ColumnMapping.model_fields
-SOURCES = {"A file": "file", "Hugging Face": "hub", "The sample": "sample"}
-NONE = ""  # a drop-down cannot hold None as a choice
 
 
 class DataTab(NamedTuple):
     next: gr.Button
+    train: gr.Button
 
 
 def data_tab(studio: Studio) -> DataTab:
@@ -33,187 +33,136 @@ def data_tab(studio: Studio) -> DataTab:
     )
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
-            source = gr.Radio(list(SOURCES), value="A file", label="Where are your prompts and answers?")
-            with gr.Column(visible=True) as file_group:
-                file = gr.File(
-                    label="CSV, JSONL, JSON or Parquet, up to 200 MB",
-                    file_types=list(tables.FILE_TYPES),
-                    height=140,
-                )
-            with gr.Column(visible=False) as hub_group:
-                name = gr.Textbox(label="Dataset", placeholder="owner/name", info="As on its page on the Hub.")
-                with gr.Row():
-                    config = gr.Textbox(label="Configuration (optional)", info="A subset, if it has any.")
-                    split = gr.Textbox(label="Split", value="train", info="Most have “train”.")
-                token = gr.Textbox(
-                    label="Access token (only if private)",
-                    type="password",
-                    info="Used for this one download and kept nowhere.",
-                )
-                with gr.Row():
-                    example = gr.Button("Use the tutorial’s set", size="sm")
-                    load_hub = gr.Button("Load", variant="primary", size="sm")
-            with gr.Column(visible=False) as sample_group:
-                gr.HTML(
-                    widgets.note(
-                        "84 prompts from support, writing, explaining, summarising, coding, health "
-                        "and safety, each with four "
-                        "answers of different quality, written for this app."
-                    )
-                )
-                load_sample = gr.Button("Load the sample", variant="primary", size="sm")
+            sources = gr.Column()
         with gr.Column(scale=3, min_width=320):
             about = gr.HTML()
+            stop = gr.Button("Stop", variant="stop", visible=False, elem_classes="rm-act")
             preview = gr.Dataframe(
                 label="First rows", interactive=False, wrap=False, max_height=300, visible=False, max_chars=60
             )
-    with gr.Column(visible=False, elem_classes="rm-card") as mapping_group:
-        gr.HTML(
-            widgets.heading("Which column is what?", "The guesses come from the columns’ names. Correct what is wrong.")
-        )
-        with gr.Row():
-            prompt = _dropdown("prompt")
-            answers = _dropdown("answers", multiselect=True)
-        with gr.Row():
-            row_id = _dropdown("id")
-            category = _dropdown("category")
+    with sources:
+        sources_view(studio, about, preview)
+    mapping = mapping_view(studio)
+    with gr.Row(visible=False) as saving:
         save = gr.Button("Save comparisons", variant="primary", elem_classes="rm-act")
     outcome = gr.HTML()
     with gr.Accordion("Rows left out", open=False, visible=False) as left_out:
         dropped = gr.Dataframe(
             headers=["Why", "Row", "Prompt"], label="Rows left out, by reason", interactive=False, wrap=True
         )
-    onward = gr.Button("Next: write the question →", variant="primary", visible=False, elem_classes="rm-next")
+        gr.HTML(
+            widgets.small(
+                "Some reasons are a choice: prompts that come again, long texts, numbers and the size of the sample "
+                "are set under “What to annotate”. Save again to change them."
+            )
+        )
+        with gr.Row(elem_classes="rm-buttons"):
+            prepare = gr.Button("List all of them in a file")
+            download = gr.DownloadButton("Download left_out.csv", variant="primary", visible=False)
+    with gr.Accordion("A look at the data", open=True, visible=False) as looking:
+        charts = gr.HTML()
+    with gr.Row(elem_classes="rm-onward"):
+        train = gr.Button("Train on these judgements →", visible=False, elem_classes="rm-next")
+        onward = gr.Button("Next: write the question →", variant="primary", visible=False, elem_classes="rm-next")
 
-    table_view = [about, preview, mapping_group, prompt, answers, row_id, category]
-    saved_view = [outcome, left_out, dropped, onward]
-
-    def choose_source(choice: str) -> list[Any]:
-        return [gr.update(visible=SOURCES[choice] == kind) for kind in ("file", "hub", "sample")]
+    table_view = [about, stop, preview, saving]
+    saved_view = [outcome, left_out, dropped, prepare, download, looking, charts, train, onward]
 
     def show_table(session: Session) -> list[Any]:
         project = studio.project(session)
-        frame = read_frame(project.table) if project else None
-        if project is None or frame is None:
+        first = tables.first_rows(project.table, 20) if project else None
+        job = jobs.read(load_job(project)) if project else jobs.JobStatus()
+        running = job.state == "running"
+        told = widgets.job(job, "rows")
+        if project is None or first is None:
             hint = widgets.empty(
                 "Nothing loaded yet",
-                "Choose a source. A table needs a column of prompts and two of answers.",
+                "Choose a source. A table needs prompts, and two or more answers to each.",
             )
-            return [hint, gr.update(visible=False), gr.update(visible=False), *[gr.update()] * 4]
+            return [told + hint, gr.update(visible=running), gr.update(visible=False), gr.update(visible=False)]
         return [
-            _about(project, frame),
-            gr.update(value=tables.preview(frame), visible=True),
-            *_mapping_view(project, frame),
+            told + _about(project, len(columns_of(first))),
+            gr.update(visible=running),
+            gr.update(value=tables.preview(first), visible=True),
+            gr.update(visible=True),
         ]
 
     def show_saved(session: Session) -> list[Any]:
         project = studio.project(session)
-        if project is None or not project.comparisons.exists():
-            return ["", gr.update(visible=False), gr.update(), gr.update(visible=False)]
+        comparisons = read_frame(project.comparisons) if project else None
+        if project is None or comparisons is None:
+            hidden = gr.update(visible=False)
+            return ["", hidden, gr.update(), gr.update(), hidden, hidden, "", hidden, hidden]
         ledger = (read_json(project.ledger) or {}).get("comparisons")
         rows = widgets.ledger_rows(ledger)
+        mapping = project.info.mapping
+        judged = bool(mapping and mapping.is_judged and project.pairs.exists())
         return [
-            widgets.ledger(ledger, "kept"),
-            gr.update(visible=bool(rows), label=f"Rows left out ({len(rows)} listed)"),
+            widgets.ledger(ledger, "kept") + _judged(project, judged),
+            gr.update(visible=bool(rows), label=f"Rows left out ({len(rows):,} listed)"),
             rows,
+            gr.update(visible=project.left_out.exists()),
+            gr.update(visible=False),
             gr.update(visible=True),
+            "".join(map(widgets.bars, look.charts(comparisons))),
+            gr.update(visible=judged),
+            gr.update(visible=True, value="Ask people again →" if judged else "Next: write the question →"),
         ]
 
     @friendly
-    def load_file(session: Session, path: str | None) -> list[Any]:
-        if path is None:
-            return show_table(session)
+    def save_mapping(session: Session, *values: Any) -> list[Any]:
         project = studio.require_project(session)
-        flow.load_table(project, DataSource(kind="file", name=Path(path).name), Path(path))
-        return show_table(session)
+        chosen, selection = settings(*values)
+
+        def work(job: Job) -> str:
+            return flow.save_comparisons(project, chosen, selection, job)
+
+        jobs.start(load_job(project), "Making comparisons", work).join(AT_ONCE_S)
+        job = jobs.read(load_job(project))
+        if job.state == "done":
+            gr.Info(job.message, duration=4)
+        return [*show_table(session), *show_saved(session)]
 
     @friendly
-    def load_dataset(session: Session, name: str, config: str, split: str, token: str) -> list[Any]:
-        project = studio.require_project(session)
-        found = DataSource(kind="hub", name=name.strip(), config=config.strip() or None, split=split.strip() or "train")
-        flow.load_table(project, found, token=token.strip() or None)
-        return [*show_table(session), ""]
+    def give_rows(session: Session) -> Any:
+        # Of the project's folder nothing is served: a copy lies where Gradio takes files from, for an hour.
+        folder = Path(tempfile.mkdtemp(prefix="rm-studio-"))
+        copy = shutil.copy(studio.require_project(session).left_out, folder / "left_out.csv")
+        return gr.update(value=str(copy), visible=True)
 
-    @friendly
-    def load_the_sample(session: Session) -> list[Any]:
-        flow.load_table(studio.require_project(session), DataSource(kind="sample", name="sample"))
-        return show_table(session)
+    def ask_to_stop(session: Session) -> None:
+        if project := studio.project(session):
+            jobs.stop(load_job(project))
 
-    @friendly
-    def save_mapping(session: Session, prompt: str, answers: list[str], row_id: str, category: str) -> list[Any]:
-        project = studio.require_project(session)
-        frame = read_frame(project.table)
-        if frame is None:
-            raise DataError("Load some data first: a file, a dataset from the Hub, or the sample.")
-        data.check_mapping(frame, prompt or None, answers)
-        mapping = ColumnMapping(prompt=prompt, answers=tuple(answers), id=row_id or None, category=category or None)
-        flow.save_comparisons(project, mapping)
-        gr.Info("The comparisons are saved.", duration=4)
-        return show_saved(session)
-
-    source.change(
-        choose_source,
-        source,
-        [file_group, hub_group, sample_group],
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    example.click(
-        lambda: (data.TUTORIAL.source.name, "", data.TUTORIAL.source.split),
-        None,
-        [name, config, split],
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    file.upload(load_file, [studio.session, file], table_view, show_progress_on=about, api_visibility="private").then(
-        lambda: None, None, file, show_progress="hidden", api_visibility="private"
-    )
-    load_hub.click(
-        load_dataset,
-        [studio.session, name, config, split, token],
-        [*table_view, token],
-        show_progress_on=about,
-        api_visibility="private",
-    )
-    load_sample.click(load_the_sample, studio.session, table_view, show_progress_on=about, api_visibility="private")
-    save.click(
-        save_mapping,
-        [studio.session, prompt, answers, row_id, category],
-        saved_view,
-        api_visibility="private",
-    )
-    studio.table_token.change(show_table, studio.session, table_view, show_progress="hidden", api_visibility="private")
-    studio.data_token.change(show_saved, studio.session, saved_view, show_progress="hidden", api_visibility="private")
-    return DataTab(onward)
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    save.click(save_mapping, [studio.session, *mapping.fields], [*table_view, *saved_view], api_visibility="private")
+    prepare.click(give_rows, studio.session, download, api_visibility="private")
+    stop.click(ask_to_stop, studio.session, None, **quiet)
+    studio.table_token.change(show_table, studio.session, table_view, **quiet)
+    studio.data_token.change(show_saved, studio.session, saved_view, **quiet)
+    return DataTab(onward, train)
 
 
-def _dropdown(field: str, multiselect: bool = False) -> gr.Dropdown:
-    info = FIELDS[field]
-    return gr.Dropdown([], label=info.title, info=info.description, multiselect=multiselect, interactive=True)
-
-
-def _about(project: Project, frame: pd.DataFrame) -> str:
+def _about(project: Project, columns: int) -> str:
     info = project.info
-    notes = ((read_json(project.ledger) or {}).get("table") or {}).get("notes", [])
-    columns = len(frame.columns) - (tables.NOT_TEXT in frame)
+    known = (read_json(project.ledger) or {}).get("table") or {}
     head = widgets.facts(
         [
-            ("rows", f"{len(frame):,}"),
+            ("rows", f"{tables.n_rows(project.table):,}"),
             ("columns", str(columns)),
             ("source", info.source.label if info.source else "–"),
         ]
     )
-    return head + "".join(widgets.note(note, "warn") for note in notes)
+    how = widgets.small(f"Read as {known['how']}.") if known.get("how") else ""
+    return head + how + "".join(widgets.note(note, "warn") for note in known.get("notes", []))
 
 
-def _mapping_view(project: Project, frame: pd.DataFrame) -> list[Any]:
-    columns = [column for column in frame.columns if column != tables.NOT_TEXT]
-    mapping = project.info.mapping
-    optional = [("none", NONE), *((column, column) for column in columns)]
-    return [
-        gr.update(visible=True),
-        gr.update(choices=columns, value=mapping.prompt if mapping else None),
-        gr.update(choices=columns, value=list(mapping.answers) if mapping else []),
-        gr.update(choices=optional, value=(mapping.id if mapping else None) or NONE),
-        gr.update(choices=optional, value=(mapping.category if mapping else None) or NONE),
-    ]
+def _judged(project: Project, judged: bool) -> str:
+    if not judged:
+        return ""
+    count = ((read_json(project.ledger) or {}).get("pairs") or {}).get("kept", 0)
+    return widgets.note(
+        f"The data carries judgements: {count:,} comparisons are ready to train on. Or publish them, to hear what your "
+        "own people say.",
+        "good",
+    )

@@ -7,14 +7,16 @@ from typing import Any, NamedTuple
 import gradio as gr
 import pandas as pd
 
-from rm_studio import annotation, flow, jobs
-from rm_studio.config import Question, parse_settings
+from rm_studio import annotation, flow, jobs, questions
+from rm_studio.config import Question
+from rm_studio.errors import StudioError
 from rm_studio.ui import widgets
+from rm_studio.ui.question_form import guidelines_form, question_form, question_of, values_of
+from rm_studio.ui.question_plan import plan_panel
 from rm_studio.ui.server_panels import labelling_url
 from rm_studio.ui.session import Session, Studio, friendly, publish_job
 from rm_studio.workspace import Project, read_frame, rows, stamp
 
-FIELDS = Question.model_fields
 TAKEN = 8  # the place of the choice for a name that is taken, among what `show_state` updates
 
 
@@ -34,40 +36,28 @@ def question_tab(studio: Studio) -> QuestionTab:
     )
     waiting = gr.HTML()
     back = gr.Button("← Go to Data", visible=False, elem_classes="rm-act")
-    with gr.Row(equal_height=False, visible=False) as body:
-        with gr.Column(scale=2, min_width=320):
-            title = gr.Textbox(label=FIELDS["title"].title, info=FIELDS["title"].description)
-            description = gr.Textbox(label=FIELDS["description"].title, info=FIELDS["description"].description, lines=2)
-            gr.Textbox(
-                label=FIELDS["values"].title,
-                info=FIELDS["values"].description,
-                value=", ".join(str(value) for value in FIELDS["values"].default),
-                interactive=False,
-            )
-            annotators = gr.Slider(
-                1, 10, step=1, label=FIELDS["annotators"].title, info=FIELDS["annotators"].description
-            )
-            use_markdown = gr.Checkbox(label=FIELDS["use_markdown"].title, info=FIELDS["use_markdown"].description)
-            guidelines = gr.Textbox(
-                label=FIELDS["guidelines"].title,
-                info=FIELDS["guidelines"].description,
-                lines=12,
-                max_lines=24,
-            )
-        with gr.Column(scale=3, min_width=320):
-            gr.HTML('<h3 class="rm-side">What an annotator will see</h3>')
-            preview = gr.HTML()
-            with gr.Row():
-                previous = gr.Button("← Previous", size="sm")
-                following = gr.Button("Next →", size="sm")
-                see = gr.Button("See it in Argilla ↗", size="sm", visible=False, link_target="_blank")
-            with gr.Accordion("The guidelines as they will look", open=False):
-                rendered = gr.Markdown()
+    asked = gr.State(None)  # the question as the form now says it
+    with gr.Column(visible=False) as body:
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=320):
+                form_part = gr.Column()
+            with gr.Column(scale=3, min_width=320):
+                gr.HTML('<h3 class="rm-side">What an annotator will see</h3>')
+                preview = gr.HTML()
+                with gr.Row():
+                    previous = gr.Button("← Previous", size="sm")
+                    following = gr.Button("Next →", size="sm")
+                    see = gr.Button("See it in Argilla ↗", size="sm", visible=False, link_target="_blank")
+        guidelines = guidelines_form()
+        plan_panel(studio, asked)
+    with form_part:
+        form = question_form(guidelines.text)
     with gr.Column(visible=False, elem_classes="rm-card") as publishing:
         gr.HTML(
             widgets.heading(
                 "Publish to Argilla",
-                "Argilla is the page where people answer. Publishing again adds only what is not there yet.",
+                "Argilla is the page where people answer. From then on the question, the answers shown and the "
+                "attention checks are fixed; guidelines can be changed in Argilla. Publishing again adds what is new.",
             ),
         )
         name = gr.Textbox(label="Name in Argilla", info="What annotators see in the list of datasets.", max_length=200)
@@ -82,24 +72,15 @@ def question_tab(studio: Studio) -> QuestionTab:
         with gr.Row():
             publish = gr.Button("Publish to Argilla", variant="primary", elem_classes="rm-act")
             stop = gr.Button("Stop", variant="stop", visible=False, elem_classes="rm-act")
+            anew = gr.Button("Change the question: new version", visible=False, elem_classes="rm-act")
     onward = gr.Button("Next: annotate →", variant="primary", visible=False, elem_classes="rm-next")
     place = gr.State(0)
-    form = [title, description, annotators, use_markdown, guidelines]
 
     def show_form(session: Session) -> list[Any]:
         project = studio.project(session)
-        info = project.info if project else None
-        question = info.question if info else Question()
-        return [
-            question.title,
-            question.description,
-            question.annotators,
-            question.use_markdown,
-            question.guidelines,
-            question.guidelines,
-            0,
-            info.argilla.name if info and info.argilla else project.slug if project else "",
-        ]
+        question = project.info.question if project else Question()
+        shown = flow.dataset_name(project) if project else ""
+        return [*values_of(question), question.guidelines, question, 0, shown]
 
     def show_state(session: Session) -> list[Any]:
         project = studio.project(session)
@@ -108,13 +89,14 @@ def question_tab(studio: Studio) -> QuestionTab:
         job = jobs.read(publish_job(project)) if project else jobs.JobStatus()
         running = job.state == "running"
         n_records = info.argilla.n_records if info and info.argilla else 0
-        published = bool(info and info.argilla and (info.argilla.id or n_records)) or running
+        published = _is_fixed(project) or running
         told = widgets.job(job, "comparisons")
         if not told and n_records:
             told = widgets.note(f"{n_records:,} comparisons are in Argilla.", "good")
         if published:
             told += widgets.note(
-                "The question is fixed now that it is published: answers to two questions would not compare."
+                "The question is fixed now that it is published: answers to two questions would not compare. A new "
+                "version makes a dataset beside this one, which stays as it is."
             )
         locked = gr.update(interactive=not published)
         lead = "" if ready else widgets.empty("No comparisons yet", "Load data and save the comparisons first.")
@@ -133,20 +115,24 @@ def question_tab(studio: Studio) -> QuestionTab:
             gr.update(visible=bool(n_records) and not running),
             gr.update(visible=False) if published else gr.update(),
             gr.update(interactive=not (info and info.argilla)),
-            *[locked] * 5,
+            gr.update(visible=published and not running),
+            *[locked] * len(form.fields),
         ]
 
-    def show_preview(session: Session, place: int, title: str, description: str) -> str:
+    def show_preview(session: Session, place: int, *values: Any) -> list[Any]:
         project = studio.project(session)
-        return _preview(project, place, title, description) if project else ""
+        if project is None:
+            return ["", None]
+        try:
+            question = question_of(*values)
+            return [_preview(project, place, question), question]
+        except StudioError as error:
+            return [widgets.note(str(error), "warn"), gr.skip()]
 
     def save(session: Session, *values: Any) -> None:
         project = studio.project(session)
-        reference = project.info.argilla if project else None
-        if project is None or (reference is not None and (reference.id or reference.n_records)):
-            return
-        names = ("title", "description", "annotators", "use_markdown", "guidelines")
-        project.update(question=parse_settings(Question, dict(zip(names, values, strict=True))))
+        if project is not None and not _is_fixed(project):
+            project.update(question=question_of(*values))
 
     def begin(session: Session, name: str, join: bool) -> list[Any]:
         project = studio.require_project(session)
@@ -159,7 +145,7 @@ def question_tab(studio: Studio) -> QuestionTab:
     def start(session: Session, name: str, *values: Any) -> list[Any]:
         project = studio.require_project(session)
         save(session, *values)
-        name = name.strip() or project.slug
+        name = name.strip() or flow.dataset_name(project)
         if project.info.argilla is None:
             with annotation.connect(studio.workspace) as connection:
                 free = annotation.name_is_taken(connection, project, name)
@@ -177,6 +163,12 @@ def question_tab(studio: Studio) -> QuestionTab:
     @friendly
     def use_free_name(session: Session, free: str) -> list[Any]:
         return [*begin(session, free, join=False), free]
+
+    @friendly
+    def make_new_version(session: Session) -> list[Any]:
+        project = studio.require_project(session)
+        flow.new_version(project)
+        return [*show_state(session), flow.dataset_name(project)]
 
     @friendly
     def show_link(session: Session, place: int) -> Any:
@@ -197,23 +189,20 @@ def question_tab(studio: Studio) -> QuestionTab:
             jobs.stop(publish_job(project))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    state_view = [waiting, back, body, publishing, state, publish, stop, onward, taken, name, *form]
+    state_view = [waiting, back, body, publishing, state, publish, stop, onward, taken, name, anew, *form.fields]
     start_view = [*state_view, taken_note, free_name]
-    preview_inputs = [studio.session, place, title, description]
-    gr.on(
-        [title.blur, description.blur, annotators.release, guidelines.blur],
-        friendly(save),
-        [studio.session, *form],
-        None,
-        **quiet,
-    )
-    guidelines.change(lambda text: text, guidelines, rendered, **quiet)
-    gr.on([title.change, description.change, place.change], show_preview, preview_inputs, preview, **quiet)
+    preview_inputs = [studio.session, place, *form.fields]
+    gr.on(form.settled, friendly(save), [studio.session, *form.fields], None, **quiet)
+    for step in (*form.steps, guidelines.started):
+        step.then(friendly(save), [studio.session, *form.fields], None, **quiet)
+    changes = [field.change for field in form.fields[:-1]]
+    gr.on([*changes, place.change], show_preview, preview_inputs, [preview, asked], trigger_mode="always_last", **quiet)
     previous.click(lambda place: max(0, place - 1), place, place, **quiet)
     following.click(lambda place: place + 1, place, place, **quiet)
-    publish.click(start, [studio.session, name, *form], start_view, api_visibility="private")
+    publish.click(start, [studio.session, name, *form.fields], start_view, api_visibility="private")
     go_on.click(go_on_with, [studio.session, name], start_view, api_visibility="private")
     rename.click(use_free_name, [studio.session, free_name], [*start_view, name], api_visibility="private")
+    anew.click(make_new_version, studio.session, [*state_view, name], api_visibility="private")
     gr.on([cancel.click, studio.session.change], lambda: gr.update(visible=False), None, taken, **quiet)
     stop.click(ask_to_stop, studio.session, None, **quiet)
     gr.on(
@@ -223,19 +212,26 @@ def question_tab(studio: Studio) -> QuestionTab:
         see,
         **quiet,
     )
-    studio.session.change(show_form, studio.session, [*form, rendered, place, name], **quiet)
+    studio.session.change(show_form, studio.session, [*form.fields, guidelines.rendered, asked, place, name], **quiet)
     studio.data_token.change(show_state, studio.session, state_view, **quiet)
-    studio.data_token.change(show_preview, preview_inputs, preview, **quiet)
+    studio.data_token.change(show_preview, preview_inputs, [preview, asked], **quiet)
     return QuestionTab(back, onward)
 
 
-def _preview(project: Project, place: int, title: str, description: str) -> str:
+def _is_fixed(project: Project | None) -> bool:
+    """Whether people may have seen the question."""
+    reference = project.info.argilla if project else None
+    return bool(reference and (reference.id or reference.n_records))
+
+
+def _preview(project: Project, place: int, question: Question) -> str:
     comparisons = _comparisons(project.comparisons, stamp(project.comparisons))
     if comparisons is None:
         return ""
     row = comparisons.iloc[place % len(comparisons)]
-    answers = [row["responses"][index] for index in row["order"]]
-    return widgets.comparison(row["prompt"], answers, title, description, Question().values)
+    answers = [row["responses"][int(index)] for index in row["order"]]
+    questions.check(question, len(answers))
+    return widgets.comparison(row["prompt"], answers, questions.asked(question, len(answers)))
 
 
 @functools.lru_cache(maxsize=2)

@@ -71,6 +71,11 @@ class Studio(NamedTuple):
         return find_run(project.runs, session.run) if project and session.run else None
 
 
+def load_job(project: Project) -> Path:
+    """Where the state of reading data and of making comparisons is kept."""
+    return project.folder / "load.json"
+
+
 def publish_job(project: Project) -> Path:
     """Where the state of publishing is kept."""
     return project.folder / "publish.json"
@@ -97,11 +102,12 @@ def tokens(workspace: Workspace, project: Project | None) -> Tokens:
         (run.id, run.status().state, stamp(run.status_file), stamp(run.metrics_file), stamp(run.folder / "info.json"))
         for run in list_runs(project.runs)
     )
+    load_states = (stamp(load_job(project)), jobs.read(load_job(project)).state)
     job_states = (stamp(publish_job(project)), jobs.read(publish_job(project)).state)
     pull_states = (stamp(pull_job(project)), jobs.read(pull_job(project)).state)
     check_states = (stamp(check_job(project)), jobs.read(check_job(project)).state)
     return Tokens(
-        table=(project.slug, stamp(project.table)),
+        table=(project.slug, stamp(project.table), load_states),
         data=(project.slug, stamp(project.file), stamp(project.comparisons), job_states),
         feedback=(
             project.slug,

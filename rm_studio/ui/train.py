@@ -138,7 +138,7 @@ def train_tab(studio: Studio) -> TrainTab:
         lead = (
             ""
             if n_pairs
-            else widgets.empty("No preference pairs yet", "Pull feedback, or use existing feedback, first.")
+            else widgets.empty("No preference pairs yet", "Pull feedback first, or load data that is judged already.")
         )
         every = runs.list_runs(project.runs) if project else []
         status = jobs.read(check_job(project)) if project else jobs.JobStatus()

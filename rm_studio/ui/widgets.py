@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rm_studio import evaluation
+from rm_studio.data.items import Item
+from rm_studio.data.look import Chart
 from rm_studio.jobs import JobStatus
+from rm_studio.questions import Asked
 from rm_studio.tables import shorten
 from rm_studio.training.doctor import Advice
 from rm_studio.training.runs import STATES, Status
@@ -116,8 +119,57 @@ def ledger_rows(content: dict[str, Any] | None) -> list[list[str]]:
     return [[item["reason"], str(row["row"]), row["text"]] for item in dropped for row in item["rows"]]
 
 
-def comparison(prompt: str, answers: Sequence[str], title: str, hint: str, values: Sequence[int]) -> str:
-    """One comparison as an annotator sees it in Argilla: the texts on the left, the question beside them."""
+def examples(items: Sequence[Item]) -> str:
+    """Some rows as annotators would see them, with what was judged about them already."""
+    cards = []
+    for item in items:
+        if item.problem or not item.answers:
+            cards.append(
+                f'<article class="rm-example"><p class="rm-small">Row {escape(item.row)}: '
+                f"{escape(item.problem or 'no answers')}</p></article>"
+            )
+            continue
+        ranks = item.votes[0].ranks if item.votes else []
+        answers = "".join(
+            f"<section><h5>Answer {place}"
+            f"{_judged(ranks, place - 1)}</h5>"
+            f'<div class="rm-text" dir="auto">{escape(shorten(answer.text, 400)) or "<em>empty</em>"}</div></section>'
+            for place, answer in enumerate(item.answers[:6], start=1)
+        )
+        cards.append(
+            f'<article class="rm-example"><h4>Row {escape(item.row)}</h4>'
+            f'<div class="rm-text" dir="auto">{escape(shorten(item.prompt, 400))}</div>'
+            f'<div class="rm-answers">{answers}</div></article>'
+        )
+    return f'<div class="rm-examples">{"".join(cards)}</div>'
+
+
+def _judged(ranks: Sequence[int | None], place: int) -> str:
+    """What a vote says of one answer, as a badge."""
+    if not ranks or place >= len(ranks) or ranks[place] is None:
+        return ""
+    if ranks.count(1) > 1 and ranks[place] == 1:
+        return ' <span class="rm-badge rm-state-stopped">tied for best</span>'
+    return ' <span class="rm-badge rm-state-completed">judged best</span>' if ranks[place] == 1 else ""
+
+
+def bars(chart: Chart) -> str:
+    """A chart of bars, with the line on what to notice."""
+    most = max((value for _, value in chart.bars), default=0.0) or 1.0
+    rows = "".join(
+        f'<tr><th scope="row">{escape(shorten(name, 40))}</th>'
+        f'<td><span class="rm-bar"><span style="width:{value / most:.1%}"></span></span></td><td>{value:,.0f}</td></tr>'
+        for name, value in chart.bars
+    )
+    return (
+        f'<figure class="rm-figure"><table class="rm-bars"><caption>{escape(chart.title)} '
+        f"<small>{escape(chart.unit)}</small></caption>{rows}</table>"
+        f"<figcaption>{escape(chart.notice)}</figcaption></figure>"
+    )
+
+
+def comparison(prompt: str, answers: Sequence[str], asked: Sequence[Asked]) -> str:
+    """One comparison as an annotator sees it in Argilla: the texts on the left, the questions beside them, to try."""
     fields = [
         ("Instruction", prompt),
         *((f"Answer {place}", text) for place, text in enumerate(answers, start=1)),
@@ -126,12 +178,34 @@ def comparison(prompt: str, answers: Sequence[str], title: str, hint: str, value
         f'<section><h4>{label}</h4><div class="rm-text" dir="auto">{escape(shorten(text, LONGEST))}</div></section>'
         for label, text in fields
     )
-    buttons = "".join(f"<span>{value}</span>" for value in values)
-    return (
-        f'<div class="rm-record"><div class="rm-fields">{texts}</div>'
-        f'<aside><h4>{escape(title)}</h4><div class="rm-rating" aria-hidden="true">{buttons}</div>'
-        f"<p>{escape(hint)}</p></aside></div>"
-    )
+    controls = "".join(map(_control, asked))
+    beside = f"<aside>{controls}</aside>" if asked else ""
+    return f'<div class="rm-record{"" if asked else " rm-texts"}"><div class="rm-fields">{texts}</div>{beside}</div>'
+
+
+def _control(asked: Asked) -> str:
+    """A question as it stands beside the texts; what is chosen here goes nowhere."""
+    name = escape(f"preview-{asked.name}")
+    star = "" if asked.required else " <small>(optional)</small>"
+    head = f"<legend>{escape(asked.title)}{star}</legend>"
+    hint = f"<p>{escape(asked.hint)}</p>" if asked.hint else ""
+    if asked.control == "text":
+        field = f'<textarea rows="2" aria-label="{escape(asked.title)}"></textarea>'
+    elif asked.control == "ranking":
+        places = "".join(f"<option>{place}</option>" for place in range(1, len(asked.options) + 1))
+        field = "".join(
+            f'<label class="rm-rank"><span>{escape(words)}</span><select>{places}</select></label>'
+            for words in asked.options.values()
+        )
+    else:
+        kind = "checkbox" if asked.control == "labels" else "radio"
+        shape = "rm-rating" if asked.control == "rating" else "rm-labels"
+        options = "".join(
+            f'<label><input type="{kind}" name="{name}"><span>{escape(words or value)}</span></label>'
+            for value, words in asked.options.items()
+        )
+        field = f'<div class="{shape}">{options}</div>'
+    return f"<fieldset>{head}{field}{hint}</fieldset>"
 
 
 def advice(found: Sequence[Advice]) -> str:

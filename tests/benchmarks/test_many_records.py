@@ -20,7 +20,7 @@ def test_a_hundred_thousand_records_come_back_whole(argilla: Workspace) -> None:
     text = " ".join(["word"] * 60)
     rows = [(f"Question {number}? {text}", f"Good {number} {text}", f"Bad {number} {text}") for number in range(N)]
     mapping = ColumnMapping(prompt="prompt", answers=("good", "bad"))
-    comparisons, _ = data.build_comparisons(pd.DataFrame(rows, columns=["prompt", "good", "bad"]), mapping, seed=1)
+    comparisons, *_ = data.build_comparisons(pd.DataFrame(rows, columns=["prompt", "good", "bad"]), mapping, seed=1)
     write_frame(project.comparisons, comparisons)
     seen: list[int] = []
     with annotation.connect(argilla) as connection:
@@ -30,7 +30,9 @@ def test_a_hundred_thousand_records_come_back_whole(argilla: Workspace) -> None:
         assert reference.n_records == N
         tracemalloc.start()
         begun = time.monotonic()
-        annotation.pull(connection, reference, comparisons, lambda done, total: seen.append(done))
+        annotation.pull(
+            connection, reference, comparisons, project.info.question, lambda done, total: seen.append(done)
+        )
         taken = time.monotonic() - begun
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -113,7 +113,7 @@ def test_from_a_csv_to_a_model_that_scores(page: Page, studio: Any, csv: Path) -
     page.get_by_role("textbox", name=re.compile("^Learning rate How")).fill("2e-4")
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_text(re.compile(r"Step \d+ of \d+"))).to_be_visible(timeout=LONG_MS)
-    expect(page.get_by_text("Loss is how wrong the model is")).to_be_visible()
+    expect(page.get_by_text("How wrong the model is: lower is better")).to_be_visible()
     page.reload()
     tab(page, "4 Train")
     expect(page.get_by_text(re.compile(r"Step \d+ of \d+|Finished after"))).to_be_visible()

@@ -26,7 +26,7 @@ Some `a < b` code, **bold**, $x^2$ and <img src=x onerror="window.broken = 3"> !
 def make(workspace: Workspace, name: str, rows: list[tuple[str, str, str]], **question: Any) -> Project:
     project = workspace.create(name)
     mapping = ColumnMapping(prompt="prompt", answers=("good", "bad"))
-    comparisons, _ = data.build_comparisons(pd.DataFrame(rows, columns=["prompt", "good", "bad"]), mapping, seed=3)
+    comparisons, *_ = data.build_comparisons(pd.DataFrame(rows, columns=["prompt", "good", "bad"]), mapping, seed=3)
     write_frame(project.comparisons, comparisons)
     project.update(question=Question(**question))
     with annotation.connect(workspace) as connection:
@@ -154,7 +154,7 @@ def test_label_discard_draft_search_filter_sort_and_bulk(labelling: Page, studio
     with page.expect_response(re.compile(r"/responses/bulk$")):
         page.get_by_role("button", name="Submit").first.click()
     with annotation.connect(studio.workspace) as connection:
-        feedback = annotation.pull(connection, reference(zoo), flow.require_comparisons(zoo))
+        feedback = annotation.pull(connection, reference(zoo), flow.require_comparisons(zoo), zoo.info.question)
     assert feedback["status"].value_counts().to_dict() == {"submitted": 3, "discarded": 1, "draft": 1}
 
 

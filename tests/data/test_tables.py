@@ -123,7 +123,7 @@ def test_a_picture_with_another_ending_is_called_one(tmp_path: Path) -> None:
 
 
 def test_a_file_over_the_limit_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr("rm_studio.tables.files.MAX_FILE_BYTES", 10)
     with pytest.raises(DataError, match="limit"):
         tables.read_file(write(tmp_path, "x.csv", "prompt,a,b\n1,2,3\n"))
 
@@ -132,7 +132,7 @@ def test_a_file_over_the_limit_is_refused_unread(tmp_path: Path, monkeypatch: py
 def test_rows_over_the_limit_are_left_out_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    monkeypatch.setattr(tables, "MAX_ROWS", 5)
+    monkeypatch.setattr("rm_studio.tables.reading.MAX_ROWS", 5)
     frame = pd.DataFrame({"prompt": [str(i) + "x" for i in range(30)]})
     path = tmp_path / f"x{suffix}"
     if suffix == ".csv":

@@ -7,10 +7,11 @@ import pytest
 
 from rm_studio import judged, tables
 from rm_studio.errors import DataError
+from rm_studio.tables.cells import finished
 
 
 def table(**columns: object) -> pd.DataFrame:
-    return tables._finish(pd.DataFrame(columns, dtype=object), [], "test").frame
+    return finished(pd.DataFrame(columns, dtype=object))
 
 
 def test_chosen_and_rejected() -> None:
@@ -88,8 +89,8 @@ def test_the_judged_pairs_of_a_strong_judge_load(shared_data: object) -> None:
 def test_doubt_and_strength_of_a_table_go_into_its_pairs() -> None:
     rows = [("p1", "a", "b", 0.8, 2.0), ("p2", "c", "d", 0.5, None), ("p3", "e", "f", None, 1.0)]
     frame = pd.DataFrame(rows, columns=["prompt", "chosen", "rejected", "p_chosen", "strength"])
-    pairs = judged.pairs_of(frame).frame.set_index("prompt")
+    pairs = judged.pairs_of(finished(frame)).frame.set_index("prompt")
     assert pairs.loc["p1", ["p_chosen", "strength"]].tolist() == [0.8, 2.0]
-    assert pairs.loc["p2", "p_chosen"] == 0.5 and pd.isna(pairs.loc["p3", "p_chosen"])
+    assert pairs.loc["p2", "p_chosen"] == 0.5 and pairs.loc["p3", "p_chosen"] == 1.0
     with pytest.raises(DataError, match=r"from 0\.5"):
-        judged.pairs_of(frame.assign(p_chosen=0.2))
+        judged.pairs_of(finished(frame.assign(p_chosen=0.2)))
