@@ -52,6 +52,10 @@ class CredentialsError(AnnotationError):
     """Argilla does not accept the user name, password or key."""
 
 
+class GenerationError(StudioError):
+    """A model does not write answers."""
+
+
 class ModelError(StudioError):
     """A model cannot be loaded, or is not one that scores text."""
 

@@ -100,7 +100,9 @@ class _Look:
         }
 
     def recognised(self) -> Recognised | None:
-        return self._sample() or self._chosen() or self._list() or self._columns() or self._rows()
+        return (
+            self._sample() or self._chosen() or self._list() or self._columns() or self._rows() or self._only_prompts()
+        )
 
     def _first(self, names: Sequence[str]) -> str | None:
         return next((self.lower[name] for name in names if self.values.get(self.lower.get(name, ""))), None)
@@ -298,6 +300,13 @@ class _Look:
         if not repeated:
             why += " But no prompt stands twice in the first rows."
         return Recognised(mapping, why, "likely" if repeated else "unsure")
+
+    def _only_prompts(self) -> Recognised | None:
+        prompt = self._first(PROMPTS)
+        if prompt is None or not self._is_words(prompt):
+            return None
+        why = f"“{prompt}” holds prompts; no answers were found. Choose their columns, or let models write some below."
+        return Recognised(ColumnMapping(prompt=prompt, **self._common()), why, "likely")
 
 
 def _json_list(value: str) -> list[Any] | None:

@@ -41,7 +41,7 @@ def search(words: str, limit: int = 12) -> list[Found]:
     Raises:
         HubError: the Hub cannot be reached.
     """
-    with _asked(words):
+    with asked(words):
         api = huggingface_hub.HfApi()
         found = list(api.list_datasets(search=words, sort="downloads", limit=limit, expand=["downloads", "gated"]))
     return [Found(item.id, item.downloads or 0, bool(item.gated)) for item in found]
@@ -53,8 +53,8 @@ def parts(name: str, token: str | None = None) -> Parts:
     Raises:
         HubError: no such dataset, no permission, or no network.
     """
-    _check(name)
-    with _asked(name):
+    check_name(name)
+    with asked(name):
         from datasets import get_dataset_config_names, get_dataset_split_names
 
         revision = huggingface_hub.HfApi(token=token or False).dataset_info(name, timeout=LIMIT_S).sha or "main"
@@ -71,8 +71,8 @@ def pinned(source: DataSource, token: str | None = None) -> DataSource:
     """
     if source.kind != "hub" or source.revision:
         return source
-    _check(source.name)
-    with _asked(source.name):
+    check_name(source.name)
+    with asked(source.name):
         found = huggingface_hub.HfApi(token=token or False).dataset_info(source.name, timeout=LIMIT_S)
     return source.model_copy(update={"revision": found.sha})
 
@@ -83,7 +83,7 @@ def first_rows(source: DataSource, token: str | None = None, n: int = 5) -> pd.D
     Raises:
         HubError: as `opened`.
     """
-    _check(source.name)
+    check_name(source.name)
     return finished(next(_rows(source, token, n), pd.DataFrame()))
 
 
@@ -98,12 +98,12 @@ def opened(source: DataSource, token: str | None = None) -> Reading:
     Raises:
         HubError: no such dataset, subset or split, no permission, or no network; now, or when its rows are read.
     """
-    _check(source.name)
+    check_name(source.name)
     return Reading(source.name, "from the Hugging Face Hub", _rows(source, token))
 
 
 def _rows(source: DataSource, token: str | None, size: int = BATCH) -> Iterator[pd.DataFrame]:
-    with _asked(source.name):
+    with asked(source.name):
         from datasets import load_dataset
 
         stream = iter(
@@ -117,39 +117,56 @@ def _rows(source: DataSource, token: str | None, size: int = BATCH) -> Iterator[
             )
         )
     while True:
-        with _asked(source.name):
+        with asked(source.name):
             batch = list(itertools.islice(stream, size))
         if not batch:
             return
         yield from_rows(batch)
 
 
-def _check(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise HubError unless this is ``owner/name``: no path, no address, no builder that opens local files."""
     if not DATASET_NAME.fullmatch(name):
         raise HubError(f"“{name}” is not the name of a dataset on the Hub. It looks like owner/name.")
 
 
 @contextmanager
-def _asked(name: str) -> Iterator[None]:
-    """Say in plain words what went wrong with a call to the Hub."""
+def asked(name: str, to_write: bool = False) -> Iterator[None]:
+    """Say in plain words what went wrong with a call to the Hub about this dataset.
+
+    Raises:
+        HubError: whatever it was.
+    """
     unreachable = HubError(
         f"“{name}” could not be loaded: the Hugging Face Hub could not be reached. Check your Internet "
         "connection and try again. Without one, upload a file or use the sample."
+    )
+    nowhere = (
+        f"There is no dataset “{name}” on the Hub, or it is private. Check the spelling; for a private or gated one, "
+        "paste a token that may read it."
     )
     try:  # asked first, because datasets itself tries again for half a minute
         httpx.head(huggingface_hub.constants.ENDPOINT, timeout=LIMIT_S)
     except httpx.HTTPError as error:
         raise unreachable from error
     from datasets.exceptions import DatasetNotFoundError
-    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
 
     try:
         yield
-    except (DatasetNotFoundError, RepositoryNotFoundError) as error:
-        raise HubError(
-            f"There is no dataset “{name}” on the Hub, or it is private. Check the spelling; for a private or gated "
-            "one, paste a token that may read it."
-        ) from error
+    except (HfHubHTTPError, LocalTokenNotFoundError) as error:
+        if not to_write and isinstance(error, RepositoryNotFoundError):
+            raise HubError(nowhere) from error
+        status = getattr(getattr(error, "response", None), "status_code", 401)
+        if status in (401, 403, 404):
+            doing = "write to" if to_write else "read"
+            raise HubError(
+                f"The Hub does not let you {doing} “{name}”. Paste a token that may {doing} it, from your settings on "
+                "huggingface.co."
+            ) from error
+        raise HubError(f"The Hub answered with an error ({status}). Try again in a while.") from error
+    except DatasetNotFoundError as error:
+        raise HubError(nowhere) from error
     except (ConnectionError, httpx.HTTPError) as error:
         raise unreachable from error
     except ValueError as error:  # datasets names the configurations and splits that there are

@@ -15,6 +15,7 @@ from rm_studio.embedded import keeper, server
 from rm_studio.errors import StudioError
 from rm_studio.ui import server_panels, widgets
 from rm_studio.ui.session import Session, Studio, friendly, pull_job
+from rm_studio.ui.share_panel import share_panel
 from rm_studio.workspace import Project, Workspace, read_frame, read_json, rows
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ def annotate_tab(studio: Studio, counts: Counts, counts_token: gr.State) -> Anno
             headers=["Why", "Row", "Prompt"], label="Why there is no pair", interactive=False, wrap=True
         )
     onward = gr.Button("Next: train →", variant="primary", visible=False, elem_classes="rm-next")
+    share_panel(studio)
     gr.HTML('<h3 class="rm-side">The annotation server</h3>')
     server_panels.people_panel(studio)
     server_panels.own_server_panel(studio)

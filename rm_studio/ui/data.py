@@ -11,6 +11,7 @@ from rm_studio import flow, jobs, tables
 from rm_studio.data import columns_of, look
 from rm_studio.jobs import Job
 from rm_studio.ui import widgets
+from rm_studio.ui.data_generate import generate_panel
 from rm_studio.ui.data_mapping import mapping_view, settings
 from rm_studio.ui.data_sources import AT_ONCE_S, sources_view
 from rm_studio.ui.session import Session, Studio, friendly, load_job
@@ -43,6 +44,7 @@ def data_tab(studio: Studio) -> DataTab:
     with sources:
         sources_view(studio, about, preview)
     mapping = mapping_view(studio)
+    generate_panel(studio)
     with gr.Row(visible=False) as saving:
         save = gr.Button("Save comparisons", variant="primary", elem_classes="rm-act")
     outcome = gr.HTML()

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from rm_studio import data, flow, jobs, tables
+from rm_studio import data, flow, jobs, share, tables
 from rm_studio.config import DataSource
 from rm_studio.errors import DataError, HubError
 from rm_studio.jobs import Job
@@ -15,6 +15,7 @@ from rm_studio.ui.session import Session, Studio, friendly, load_job
 
 FIELDS = DataSource.model_fields
 KINDS = {"Files": "file", "Hugging Face": "hub", "Paste a table": "paste", "The sample": "sample"}
+FETCH_S = 60.0  # a shared project is small; afterwards the forms are filled in anew
 AT_ONCE_S = 1.5  # what takes no longer is shown without a progress bar
 FEWEST_LETTERS = 3  # before a search begins
 
@@ -60,6 +61,7 @@ def sources_view(studio: Studio, shown: gr.HTML, preview: gr.Dataframe) -> None:
         with gr.Row():
             look = gr.Button("Look inside first", size="sm")
             load_hub = gr.Button("Load", variant="primary", size="sm")
+            take_over = gr.Button("Go on from a shared project", size="sm")
     with gr.Column(visible=False) as paste_group:
         text = gr.Textbox(
             label="The table",
@@ -105,6 +107,18 @@ def sources_view(studio: Studio, shown: gr.HTML, preview: gr.Dataframe) -> None:
     ) -> list[Any]:
         part = _dataset(name, config, split).model_copy(update={"limit": int(limit or 0), "sampled": sampled})
         return [load(session, part, token=token), ""]
+
+    @friendly
+    def go_on_from(session: Session, name: str, token: str) -> list[Any]:
+        project = studio.require_project(session)
+
+        def work(job: Job) -> str:
+            job.say("Fetching the project …")
+            return share.start_from(project, name.strip(), token.strip() or None)
+
+        jobs.start(load_job(project), "Fetching", work).join(FETCH_S)
+        fresh = session.model_copy(update={"replaced": session.replaced + 1})
+        return [widgets.job(jobs.read(load_job(project)), "rows"), "", fresh]
 
     @friendly
     def load_pasted(session: Session, text: str, limit: float, sampled: bool) -> str:
@@ -169,6 +183,7 @@ def sources_view(studio: Studio, shown: gr.HTML, preview: gr.Dataframe) -> None:
     part = [limit, sampled]
     files.upload(load_files, [studio.session, files, *part], shown, **loud).then(lambda: None, None, files, **quiet)
     load_hub.click(load_dataset, [studio.session, name, config, split, token, *part], [shown, token], **loud)
+    take_over.click(go_on_from, [studio.session, name, token], [shown, token, studio.session], **loud)
     load_text.click(load_pasted, [studio.session, text, *part], shown, **loud)
     load_sample.click(load_the_sample, studio.session, shown, **loud)
     known.input(pick_known, known, [name, config, split], **quiet)

@@ -21,10 +21,14 @@ P = ParamSpec("P")
 
 
 class Session(Frozen):
-    """The project and the run that a browser tab has open, by their ids. All else is on disk."""
+    """The project and the run that a browser tab has open, by their ids. All else is on disk.
+
+    ``replaced`` counts up when the project was replaced as a whole, so that every form is filled in anew.
+    """
 
     project: str | None = None
     run: str | None = None
+    replaced: int = 0
 
 
 class Tokens(NamedTuple):
@@ -76,9 +80,19 @@ def load_job(project: Project) -> Path:
     return project.folder / "load.json"
 
 
+def generate_job(project: Project) -> Path:
+    """Where the state of writing answers is kept."""
+    return project.folder / "generate.json"
+
+
 def publish_job(project: Project) -> Path:
     """Where the state of publishing is kept."""
     return project.folder / "publish.json"
+
+
+def share_job(project: Project) -> Path:
+    """Where the state of pushing to the Hub is kept."""
+    return project.folder / "share.json"
 
 
 def pull_job(project: Project) -> Path:
@@ -103,11 +117,13 @@ def tokens(workspace: Workspace, project: Project | None) -> Tokens:
         for run in list_runs(project.runs)
     )
     load_states = (stamp(load_job(project)), jobs.read(load_job(project)).state)
+    written = (stamp(generate_job(project)), jobs.read(generate_job(project)).state)
     job_states = (stamp(publish_job(project)), jobs.read(publish_job(project)).state)
     pull_states = (stamp(pull_job(project)), jobs.read(pull_job(project)).state)
+    share_states = (stamp(share_job(project)), jobs.read(share_job(project)).state)
     check_states = (stamp(check_job(project)), jobs.read(check_job(project)).state)
     return Tokens(
-        table=(project.slug, stamp(project.table), load_states),
+        table=(project.slug, stamp(project.table), load_states, written),
         data=(project.slug, stamp(project.file), stamp(project.comparisons), job_states),
         feedback=(
             project.slug,
@@ -115,6 +131,7 @@ def tokens(workspace: Workspace, project: Project | None) -> Tokens:
             stamp(project.feedback),
             stamp(project.pairs),
             pull_states,
+            share_states,
         ),
         runs=(project.slug, stamp(project.pairs), run_files, check_states),
         server=argilla,

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_hub import serving
+from fake_hub import COMMIT, hub_dataset, serving, use_hub
 
-from rm_studio import tables
+from rm_studio import flow, tables
 from rm_studio.config import DataSource
 from rm_studio.errors import DataError, HubError
+from rm_studio.tables import hub
+from rm_studio.workspace import Workspace
 
 
 def write(tmp_path: Path, name: str, content: str | bytes) -> Path:
@@ -199,22 +201,6 @@ def test_the_sample_has_prompts_of_seven_kinds_with_four_different_answers() -> 
         assert len({row[name] for name in ("helpful", "thin", "wrong", "poor")}) == 4
 
 
-def hub_dataset(folder: Path) -> Path:
-    (folder / "data").mkdir(parents=True)
-    frame = pd.DataFrame({"prompt": ["p", "q"], "response-1": ["a", "b"], "response-2": ["x", "y"]})
-    frame.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
-    return folder
-
-
-def use_hub(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
-    monkeypatch.setattr("huggingface_hub.hf_file_system.constants.ENDPOINT", url)
-    monkeypatch.setattr(
-        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    monkeypatch.setattr("datasets.config.HF_ENDPOINT", url)
-
-
 def test_a_dataset_of_the_hub_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving({"datasets/team/answers": hub_dataset(tmp_path / "repo")}) as hub:
         use_hub(monkeypatch, hub.url)
@@ -224,3 +210,30 @@ def test_a_dataset_of_the_hub_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
             tables.read_hub(DataSource(kind="hub", name="team/answers", split="nosuchsplit"))
         with pytest.raises(HubError, match="There is no dataset"):
             tables.read_hub(DataSource(kind="hub", name="team/missing"))
+
+
+def test_the_hub_is_searched_looked_into_and_its_commit_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workspace: Workspace
+) -> None:
+    with serving({"datasets/team/answers": hub_dataset(tmp_path / "repo")}) as served:
+        use_hub(monkeypatch, served.url)
+        assert hub.search("answ") == [hub.Found("team/answers", 7, False)]
+        assert hub.search("nothing") == []
+        assert hub.parts("team/answers") == hub.Parts({"default": ["train"]}, COMMIT)
+        source = DataSource(kind="hub", name="team/answers")
+        assert hub.first_rows(source, n=1)["prompt"].tolist() == ["p"]
+        project = workspace.create("Pinned")
+        flow.load_table(project, source)
+        assert project.info.source is not None and project.info.source.revision == COMMIT
+        assert tables.n_rows(project.table) == 2
+
+
+def test_without_a_network_searching_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(HubError, match="could not be reached"):
+        hub.search("words")
+    for name in ("../../etc/passwd", "http://169.254.169.254/x"):
+        with pytest.raises(HubError, match="owner/name"):
+            hub.parts(name)
+        with pytest.raises(HubError, match="owner/name"):
+            hub.first_rows(DataSource(kind="hub", name=name))

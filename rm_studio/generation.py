@@ -1,0 +1,362 @@
+"""Answers written by models: to prompts that have none yet, or as a further contender.
+
+A model is asked through any address that speaks OpenAI's chat protocol (vLLM, Ollama, ``transformers serve``), through
+Hugging Face's Inference Providers, or run here. Every answer is kept as soon as it came, so that a generation that was
+stopped goes on where it was, and nothing is paid for twice.
+"""
+
+import hashlib
+import ipaddress
+import json
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import pandas as pd
+from pydantic import Field
+
+from rm_studio import tables
+from rm_studio.config import Frozen
+from rm_studio.data import turns
+from rm_studio.errors import DataError, GenerationError
+from rm_studio.jobs import Job
+from rm_studio.workspace import Project
+
+AT_ONCE = 4  # requests under way at a time
+TIMEOUT_S = 120.0  # for one answer
+GIVE_UP_AFTER = 8  # failures in a row: the address, the key or the name is wrong
+HISTORY = "generated.jsonl"
+
+Messages = list[dict[str, str]]
+
+
+class Contender(Frozen):
+    """A model that writes answers, and how."""
+
+    kind: Literal["address", "providers", "here"] = Field("address", title="Where the model runs")
+    address: str = Field(
+        "http://127.0.0.1:8000/v1",
+        title="Address",
+        description="Of a server that speaks OpenAI’s protocol: vLLM, transformers serve and most others; Ollama’s is "
+        "http://127.0.0.1:11434/v1.",
+    )
+    model: str = Field(
+        "", title="Model", min_length=1, description="Its name there: owner/name on the Hub, or Ollama’s own."
+    )
+    answers: int = Field(1, title="Answers to each prompt", ge=1, le=8, description="More need a temperature above 0.")
+    temperature: float = Field(
+        0.7, title="Temperature", ge=0, le=2, description="0 gives the likeliest words, 1 varied ones."
+    )
+    max_tokens: int = Field(
+        512, title="Longest answer, in tokens", ge=1, le=32_768, description="About ¾ of a word each."
+    )
+    system: str = Field("", title="System prompt (optional)", description="Instructions before every prompt.")
+
+    @property
+    def source(self) -> str:
+        """How the answers' source is called; annotators never see it."""
+        return self.model
+
+
+class Writer(Protocol):
+    """Writes an answer to a conversation."""
+
+    def __call__(self, messages: Messages, seed: int) -> str: ...
+
+
+class Wanted(NamedTuple):
+    """One answer to be written: the prompt as it stands in the table, which of its answers, and its name."""
+
+    prompt: str
+    number: int
+    key: str
+
+
+def generate(project: Project, contenders: Sequence[Contender], job: Job, token: str | None = None) -> str:
+    """Let models answer the prompts of the project's table; the answers become columns of it.
+
+    Args:
+        project: Its table has a column with the prompts, named by its mapping, and answers side by side or none.
+        contenders: Who answers, one after the other.
+        job: Is told how far it is, and asked whether to stop.
+        token: For an address or provider that wants one; used for these calls and kept nowhere.
+
+    Returns:
+        A closing sentence.
+
+    Raises:
+        DataError: there are no prompts to answer.
+        GenerationError: a model cannot be reached or does not answer.
+    """
+    column = prompt_column(project)
+    prompts = list(dict.fromkeys(_prompts(project, column)))
+    if not prompts:
+        raise DataError("The column with the prompts is empty.")
+    history = History(project.folder / HISTORY)
+    total = sum(len(prompts) * contender.answers for contender in contenders)
+    done = failed = 0
+    for contender in contenders:
+        wanted = list(_wanted(prompts, contender))
+        missing = [want for want in wanted if want.key not in history.answers]
+        done += len(wanted) - len(missing)
+        job.progress(done, total)
+        if missing and not job.stopping.is_set():
+            write = writer_of(contender, token)
+            for came in _answered(missing, contender, write, job.stopping, history):
+                done, failed = done + came, failed + (not came)
+                job.say(f"Writing answers ({failed:,} failed) …" if failed else "Writing answers …")
+                job.progress(done + failed, total)
+    n_columns = add_columns(project, contenders, history)
+    rest = f" {failed:,} failed; press the button again to ask for those anew." if failed else ""
+    if done + failed < total:
+        return f"Stopped with {done:,} of {total:,} answers. Press the button again to go on; none is asked for twice."
+    return f"{done:,} answers are there, in {n_columns} column{'s' if n_columns > 1 else ''} of the table.{rest}"
+
+
+def prompt_column(project: Project) -> str:
+    """The column with the prompts; raises DataError where answers cannot be put beside it."""
+    mapping = project.info.mapping
+    if mapping is None or not mapping.prompt:
+        raise DataError("Say which column holds the prompt first.")
+    if mapping.shape != "columns":
+        raise DataError("Answers can be added where they stand side by side in columns, or where there are none yet.")
+    return mapping.prompt
+
+
+def writer_of(contender: Contender, token: str | None = None) -> Writer:
+    """What writes this contender's answers.
+
+    Raises:
+        GenerationError: the address must not be asked, or the model cannot be loaded.
+    """
+    if contender.kind == "here":
+        return Local(contender)
+    from huggingface_hub import InferenceClient
+
+    if contender.kind == "address":
+        check_address(contender.address)
+        client = InferenceClient(base_url=contender.address, api_key=token or "none", timeout=TIMEOUT_S)
+    else:
+        client = InferenceClient(provider="auto", api_key=token or None, timeout=TIMEOUT_S)
+
+    def write(messages: Messages, seed: int) -> str:
+        came = client.chat_completion(
+            messages=messages,
+            model=contender.model,
+            max_tokens=contender.max_tokens,
+            temperature=contender.temperature,
+            seed=seed,
+        )
+        return str(came.choices[0].message.content or "")
+
+    return write
+
+
+def check_address(address: str) -> None:
+    """Raise GenerationError unless this is a web address that may be asked (FAULTS 42).
+
+    A network of one's own is fine, that is where models run; link-local addresses, where clouds keep their secrets,
+    and everything but http and https are not.
+    """
+    wrong = GenerationError(
+        f"“{address}” is not an address that can be asked. It looks like http://127.0.0.1:8000/v1 or "
+        "https://models.example.org/v1."
+    )
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise wrong from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise wrong
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, port or 80, proto=socket.IPPROTO_TCP)}
+    except OSError as error:
+        raise GenerationError(
+            f"There is no server called “{host}”, or no network. Check the address, and that the server is running."
+        ) from error
+    for number in found:
+        place = ipaddress.ip_address(str(number).partition("%")[0])
+        mapped = getattr(place, "ipv4_mapped", None) or place
+        if mapped.is_link_local or mapped.is_multicast or mapped.is_unspecified or mapped.is_reserved:
+            raise wrong
+
+
+class Local:
+    """A model of the Hub or a folder, run in this process, one answer at a time."""
+
+    def __init__(self, contender: Contender) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.contender = contender
+        self.lock = threading.Lock()
+        options: dict[str, Any] = {"trust_remote_code": False}
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(contender.model, **options)
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                contender.model, use_safetensors=True, dtype="auto", **options
+            )
+            self.model = model.to(device).eval()
+        except (OSError, ValueError) as error:
+            raise GenerationError(
+                f"The model “{contender.model}” could not be loaded: it must be a text-generating model on the Hub or "
+                "in a folder, kept as safetensors, that needs no code of its own."
+            ) from error
+
+    def __call__(self, messages: Messages, seed: int) -> str:
+        import torch
+
+        with self.lock, torch.inference_mode():
+            torch.manual_seed(seed)
+            ids: Any
+            if self.tokenizer.chat_template:
+                ids = self.tokenizer.apply_chat_template(
+                    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+                )
+            else:
+                text = "\n\n".join(message["content"] for message in messages) + "\n\n"
+                ids = self.tokenizer(text, return_tensors="pt")
+            ids = {name: ids[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+            warm = self.contender.temperature > 0
+            came = self.model.generate(
+                **ids,
+                max_new_tokens=self.contender.max_tokens,
+                do_sample=warm,
+                temperature=self.contender.temperature if warm else None,
+                pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
+            )
+            return str(self.tokenizer.decode(came[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
+
+
+class History:
+    """All answers that ever came, one JSON line each, by their keys."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.answers: dict[str, str] = {}
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                with suppress(ValueError, KeyError):  # a line that was cut off
+                    entry = json.loads(line)
+                    self.answers[entry["key"]] = entry["answer"]
+
+    def add(self, want: Wanted, source: str, answer: str) -> None:
+        entry = {"key": want.key, "source": source, "prompt": want.prompt, "answer": answer}
+        with self.path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(entry) + "\n")
+        self.answers[want.key] = answer
+
+
+def add_columns(project: Project, contenders: Sequence[Contender], history: History) -> int:
+    """Put the answers into the project's table, a column a source and answer, and choose them; returns how many."""
+    mapping = project.info.mapping
+    assert mapping is not None and mapping.prompt is not None
+    names: dict[str, tuple[Contender, int]] = {}
+    for contender in contenders:
+        for number in range(contender.answers):
+            names[contender.source if not number else f"{contender.source} ({number + 1})"] = (contender, number)
+
+    def widened() -> Iterator[pd.DataFrame]:
+        for frame in tables.batches(project.table):
+            prompts = frame[mapping.prompt].tolist()
+            more: dict[str, Any] = {
+                name: [history.answers.get(_key(prompt, contender, number)) for prompt in prompts]
+                for name, (contender, number) in names.items()
+            }
+            yield frame.assign(**more)
+
+    tables.store(project.table, widened())
+    answers = (*mapping.answers, *(name for name in names if name not in mapping.answers))
+    project.update(mapping=mapping.model_copy(update={"answers": answers, "verdict": "none", "verdict_in": ()}))
+    return len(names)
+
+
+def _prompts(project: Project, column: str) -> Iterator[str]:
+    for frame in tables.batches(project.table, [column]):
+        yield from (prompt for prompt in frame[column].tolist() if isinstance(prompt, str) and prompt.strip())
+
+
+def _wanted(prompts: Iterable[str], contender: Contender) -> Iterator[Wanted]:
+    for prompt in prompts:
+        for number in range(contender.answers):
+            yield Wanted(prompt, number, _key(prompt, contender, number))
+
+
+def _key(prompt: str | None, contender: Contender, number: int) -> str:
+    """What makes an answer the same: the prompt, who answers and how, and which of its answers."""
+    settings = contender.model_dump(exclude={"answers"})
+    content = json.dumps([prompt, settings, number], ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def _messages(prompt: str, system: str) -> Messages:
+    """A prompt, which may be a whole conversation, as chat messages."""
+    spoken = turns.parse(prompt) or [turns.Turn("user", prompt)]
+    found = [{"role": turn.role, "content": turn.text} for turn in spoken]
+    if system.strip() and found[0]["role"] != "system":
+        found.insert(0, {"role": "system", "content": system})
+    return found
+
+
+def _answered(
+    wanted: Sequence[Wanted], contender: Contender, write: Writer, stopping: threading.Event, history: History
+) -> Iterator[bool]:
+    """Ask for answers, a few at a time, and keep each; yields whether it came.
+
+    Raises:
+        GenerationError: many in a row failed.
+    """
+
+    def one(want: Wanted) -> str:
+        return write(_messages(want.prompt, contender.system), int(want.key[:7], 16))
+
+    in_a_row = 0
+    queue = iter(wanted)
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="generate") as pool:
+        under_way: dict[Future[str], Wanted] = {}
+        while True:
+            while len(under_way) < AT_ONCE and not stopping.is_set() and (want := next(queue, None)):
+                under_way[pool.submit(one, want)] = want
+            if not under_way:
+                return
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                want = under_way.pop(future)
+                error = future.exception()
+                answer = "" if error else future.result()
+                if error is None and answer.strip():
+                    history.add(want, contender.source, answer)
+                    in_a_row = 0
+                    yield True
+                    continue
+                in_a_row += 1
+                if in_a_row >= GIVE_UP_AFTER:
+                    for rest in under_way:
+                        rest.cancel()
+                    raise GenerationError(_why(contender, error)) from error
+                yield False
+
+
+def _why(contender: Contender, error: BaseException | None) -> str:
+    where = "the address" if contender.kind == "address" else "Hugging Face" if contender.kind == "providers" else "it"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if error is None:
+        what = "it answered with nothing"
+    elif status in (401, 403):
+        what = f"{where} refused the token"
+    elif status == 404:
+        what = f"{where} knows no such model"
+    elif status is not None:
+        what = f"{where} answered with error {status}"
+    else:
+        what = f"{where} could not be reached"
+    return (
+        f"“{contender.model}” failed {GIVE_UP_AFTER} times in a row: {what}. What was written before is kept; mend it "
+        "and press the button again."
+    )

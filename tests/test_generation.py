@@ -1,0 +1,222 @@
+"""Answers written by models: by a really running ``transformers serve``, stopped and gone on with, refused."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from rm_studio import flow, generation, jobs, tables
+from rm_studio.config import DataSource
+from rm_studio.errors import DataError, GenerationError
+from rm_studio.generation import Contender
+from rm_studio.jobs import Job
+from rm_studio.workspace import Project, Workspace
+
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+
+
+@pytest.fixture
+def project(workspace: Workspace, tmp_path: Path) -> Project:
+    """Six prompts, one of them a conversation, and no answers."""
+    talk = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi"},
+        {"role": "user", "content": "Bye"},
+    ]
+    rows = [{"prompt": f"Question {i}?", "topic": "x"} for i in range(5)] + [{"prompt": talk, "topic": "x"}]
+    (tmp_path / "prompts.json").write_text(json.dumps(rows))
+    made = workspace.create("Generate")
+    flow.load_table(made, DataSource(name="prompts.json"), tmp_path / "prompts.json")
+    return made
+
+
+@pytest.fixture
+def job(workspace: Workspace) -> Job:
+    return Job(workspace.root / "job.json", "Writing answers")
+
+
+class Served:
+    """A server that speaks the protocol; ``calls`` is what it was asked, ``fail`` says which calls fail."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.headers: list[str] = []
+        self.fail: Any = lambda call: 0
+        self.delay_s = 0.0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.calls.append(body)
+                outer.headers.append(self.headers.get("Authorization") or "")
+                time.sleep(outer.delay_s)
+                status = outer.fail(len(outer.calls))
+                said = f"Answer to {body['messages'][-1]['content']} by {body['model']}"
+                choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+                reply = {
+                    "id": "x",
+                    "object": "chat.completion",
+                    "created": 0,
+                    "model": body["model"],
+                    "choices": [choice],
+                }
+                content = json.dumps(reply if not status else {"error": "no"}).encode()
+                self.send_response(status or 200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *arguments: object) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self.server.server_port}/v1"
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    made = Served()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def column(project: Project, name: str) -> list[Any]:
+    return pd.concat(list(tables.batches(project.table)))[name].tolist()
+
+
+def test_two_models_answer_and_people_can_compare_them(project: Project, job: Job, served: Served) -> None:
+    contenders = [Contender(address=served.address, model=name, system="Be kind.") for name in ("one", "two")]
+    said = generation.generate(project, contenders, job, token="secret-token")
+    assert said == "12 answers are there, in 2 columns of the table."
+    assert column(project, "one")[0] == "Answer to Question 0? by one"
+    assert column(project, "two")[5] == "Answer to Bye by two"
+    talk = next(call for call in served.calls if len(call["messages"]) == 4)
+    assert [message["role"] for message in talk["messages"]] == ["system", "user", "assistant", "user"]
+    mapping = project.info.mapping
+    assert mapping is not None and mapping.answers == ("one", "two")
+    flow.save_comparisons(project, mapping)
+    assert set(flow.require_comparisons(project)["sources"][0]) == {"one", "two"}
+    assert set(served.headers) == {"Bearer secret-token"}
+    assert not any(b"secret-token" in file.read_bytes() for file in project.folder.rglob("*") if file.is_file())
+
+
+def test_what_was_stopped_goes_on_and_nothing_is_asked_for_twice(project: Project, job: Job, served: Served) -> None:
+    served.delay_s = 0.05
+    contender = Contender(address=served.address, model="one", answers=3)
+    stopper = threading.Timer(0.15, job.stopping.set)
+    stopper.start()
+    said = generation.generate(project, [contender], job)
+    assert said.startswith("Stopped with") and 0 < len(served.calls) < 18
+    job.stopping.clear()
+    assert generation.generate(project, [contender], job) == "18 answers are there, in 3 columns of the table."
+    assert len(served.calls) == 18
+    generation.generate(project, [contender], job)
+    assert len(served.calls) == 18
+    assert len({json.dumps([call["messages"], call["seed"]]) for call in served.calls}) == 18
+    assert None not in column(project, "one (3)")
+
+
+def test_failures_are_counted_and_asked_for_again(project: Project, job: Job, served: Served) -> None:
+    served.fail = lambda call: 500 if call in (2, 4) else 0
+    contender = Contender(address=served.address, model="one")
+    assert "2 failed; press the button again" in generation.generate(project, [contender], job)
+    assert sum(answer is None for answer in column(project, "one")) == 2
+    assert generation.generate(project, [contender], job).startswith("6 answers are there")
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "refused the token"), (404, "knows no such model"), (500, "500")])
+def test_when_everything_fails_the_reason_is_given(
+    project: Project, job: Job, served: Served, status: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "GIVE_UP_AFTER", 3)
+    served.fail = lambda call: status
+    with pytest.raises(GenerationError, match=words):
+        generation.generate(project, [Contender(address=served.address, model="one")], job)
+    assert len(served.calls) <= 3 + generation.AT_ONCE
+
+
+FORBIDDEN = [
+    "file:///etc/passwd",
+    "http://169.254.169.254/v1",
+    "zip::http://x/y",
+    "http://[fe80::1]/v1",
+    "http://[::ffff:169.254.169.254]/",
+    "ftp://x/v1",
+    "http://0.0.0.0",
+    "x",
+]
+
+
+@pytest.mark.parametrize("address", FORBIDDEN)
+def test_an_address_that_must_not_be_asked_is_refused(address: str) -> None:
+    with pytest.raises(GenerationError, match="not an address that can be asked"):
+        generation.check_address(address)
+
+
+def test_no_server_of_that_name_is_said() -> None:
+    with pytest.raises(GenerationError, match="no server called"):
+        generation.check_address("http://nowhere.invalid/v1")
+
+
+def test_judged_data_in_another_shape_is_not_answered_again(workspace: Workspace, tmp_path: Path, job: Job) -> None:
+    (tmp_path / "x.csv").write_text("prompt,chosen,rejected\np,a,b\n")
+    made = workspace.create("Judged")
+    flow.load_table(made, DataSource(name="x.csv"), tmp_path / "x.csv")
+    with pytest.raises(DataError, match="side by side"):
+        generation.generate(made, [Contender(model="one")], job)
+
+
+def test_a_model_is_run_here(project: Project, job: Job, tiny_decoder: Path) -> None:
+    contender = Contender(kind="here", model=str(tiny_decoder), max_tokens=8)
+    generation.generate(project, [contender], job)
+    history = generation.History(project.folder / generation.HISTORY)
+    assert len(history.answers) >= 5, "random weights may write nothing but spaces"
+    with pytest.raises(GenerationError, match="could not be loaded"):
+        generation.writer_of(Contender(kind="here", model=str(project.folder)))
+
+
+@pytest.fixture
+def serving(tiny_decoder: Path, tmp_path: Path) -> Iterator[str]:
+    """A really running ``transformers serve``; gives its address."""
+    (tiny_decoder / "chat_template.jinja").write_text(TEMPLATE)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", "--port", str(port), "--host", "127.0.0.1"]
+    with (tmp_path / "serve.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/health", timeout=1)
+            break
+        except httpx.HTTPError:
+            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "serve.log").read_text()
+            time.sleep(0.2)
+    yield f"http://127.0.0.1:{port}/v1"
+    process.terminate()
+    process.wait(20)
+    (tiny_decoder / "chat_template.jinja").unlink()
+
+
+def test_transformers_serve_is_asked_for_real(project: Project, serving: str, tiny_decoder: Path) -> None:
+    file = project.folder / "generate.json"
+    contender = Contender(address=serving, model=str(tiny_decoder), max_tokens=8)
+    jobs.start(file, "Writing answers", lambda job: generation.generate(project, [contender], job)).join()
+    status = jobs.read(file)
+    assert status.state == "done", status.message
+    assert len(generation.History(project.folder / generation.HISTORY).answers) >= 5
