@@ -3,7 +3,8 @@
 Three formats, chosen by what the tokenizer knows and kept beside the weights:
 
 - ``pair``: encoders such as BERT: the tokenizer's own two-text form, ``[CLS] prompt [SEP] answer [SEP]``.
-- ``chat``: a tokenizer with a chat template: a user's turn and the assistant's.
+- ``chat``: a tokenizer with a chat template: a user's turn and the assistant's; a prompt of several turns, as `data`
+  writes it, as those turns.
 - ``plain``: other decoders: ``prompt``, an empty line, ``answer``, end of text.
 
 What does not fit loses the *beginning* of its prompt; only an answer that does not fit by itself loses its end,
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rm_studio.config import Frozen
+from rm_studio.data.turns import Turn, read_back
 from rm_studio.errors import ModelError
 from rm_studio.workspace import read_json, write_json
 
@@ -117,9 +119,24 @@ def encode(
 def as_text(tokenizer: "PreTrainedTokenizerBase", text_format: TextFormat, prompt: str, answer: str) -> str:
     """The one text that a decoder reads for a prompt and an answer (formats ``chat`` and ``plain``)."""
     if text_format.style == "chat":
-        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-        return str(tokenizer.apply_chat_template(turns, tokenize=False))
+        spoken = [*(read_back(prompt) or [Turn("user", prompt)]), Turn("assistant", answer)]
+        return _templated(tokenizer, spoken)
     return f"{prompt}\n\n{answer}{tokenizer.eos_token or ''}"
+
+
+def _templated(tokenizer: "PreTrainedTokenizerBase", spoken: list[Turn]) -> str:
+    """A conversation through the chat template; where that knows no system prompt (Gemma), the user says it."""
+    from jinja2 import TemplateError
+
+    messages = [{"role": turn.role, "content": turn.text} for turn in spoken]
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False))
+    except TemplateError:
+        if spoken[0].role != "system" or len(spoken) < 3:
+            raise
+    system, first, *rest = messages
+    joined = {"role": first["role"], "content": f"{system['content']}\n\n{first['content']}"}
+    return str(tokenizer.apply_chat_template([joined, *rest], tokenize=False))
 
 
 def _tokens(

@@ -99,13 +99,20 @@ def save_comparisons(
     first = require_first_rows(project)
     data.check(data.columns_of(first), mapping)
     total = tables.n_rows(project.table)
+
+    def looked_at(count: int) -> None:
+        if job and job.stopping.is_set():
+            raise DataError("Making comparisons was stopped. What was saved before is still there.")
+        if job:
+            job.say(f"Making comparisons: {count:,} looked at, of {total:,} rows …")
+
     with Ledger("comparisons", project.left_out) as ledger:
         made = data.build(
             lambda: data.items(tables.batches(project.table), mapping, selection.others_as_text),
             selection,
             project.info.seed,
             ledger,
-            lambda n: job.say(f"Making comparisons: {n:,} looked at, of {total:,} rows …") if job else None,
+            looked_at,
         )
     if mapping.is_judged:
         judged.require_judgements(made.feedback)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rm_studio import encoding, models
+from rm_studio.data.turns import Turn, read_back, written
 from rm_studio.encoding import TextFormat, choose_format, encode
 from rm_studio.errors import ModelError
 
@@ -33,6 +34,23 @@ def test_a_chat_template_is_used_where_there_is_one(decoder: models.Loaded) -> N
         assert decoder.tokenizer.decode(ids) == "[user] Hello? [assistant] Hi. "
     finally:
         decoder.tokenizer.chat_template = None
+
+
+def test_a_prompt_of_several_turns_is_those_turns_again(decoder: models.Loaded) -> None:
+    talk = [Turn("system", "Be kind."), Turn("user", "Hi"), Turn("assistant", "Hello!"), Turn("user", "Bye\n\nnow")]
+    plain = "{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}"
+    no_system = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    chat = TextFormat(style="chat", max_length=100)
+    try:
+        decoder.tokenizer.chat_template = plain
+        said = encoding.as_text(decoder.tokenizer, chat, written(talk), "Take care.")
+        assert said == "[system] Be kind. [user] Hi [assistant] Hello! [user] Bye\n\nnow [assistant] Take care. "
+        decoder.tokenizer.chat_template = no_system + plain
+        said = encoding.as_text(decoder.tokenizer, chat, written(talk), "Take care.")
+        assert said.startswith("[user] Be kind.\n\nHi [assistant] Hello!")
+    finally:
+        decoder.tokenizer.chat_template = None
+    assert read_back("User: alone") is None and read_back("Plain.\n\nUser: x\n\nAssistant: y") is None
 
 
 def test_roberta_loses_the_two_positions_that_it_does_not_use() -> None:

@@ -8,13 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pandas as pd
 import pytest
+from chat_server import Served
 
 from rm_studio import flow, generation, jobs, tables
 from rm_studio.config import DataSource
@@ -46,52 +46,11 @@ def job(workspace: Workspace) -> Job:
     return Job(workspace.root / "job.json", "Writing answers")
 
 
-class Served:
-    """A server that speaks the protocol; ``calls`` is what it was asked, ``fail`` says which calls fail."""
-
-    def __init__(self) -> None:
-        self.calls: list[dict[str, Any]] = []
-        self.headers: list[str] = []
-        self.fail: Any = lambda call: 0
-        self.delay_s = 0.0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.calls.append(body)
-                outer.headers.append(self.headers.get("Authorization") or "")
-                time.sleep(outer.delay_s)
-                status = outer.fail(len(outer.calls))
-                said = f"Answer to {body['messages'][-1]['content']} by {body['model']}"
-                choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
-                reply = {
-                    "id": "x",
-                    "object": "chat.completion",
-                    "created": 0,
-                    "model": body["model"],
-                    "choices": [choice],
-                }
-                content = json.dumps(reply if not status else {"error": "no"}).encode()
-                self.send_response(status or 200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *arguments: object) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self.server.server_port}/v1"
-
-
 @pytest.fixture
 def served() -> Iterator[Served]:
     made = Served()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 def column(project: Project, name: str) -> list[Any]:

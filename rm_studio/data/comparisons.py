@@ -151,7 +151,6 @@ def _candidates(items: Iterable[Item], selection: Selection, seed: int) -> Itera
 
 def _combinations(item: Item, selection: Selection, seed: int) -> tuple[list[tuple[int, ...]], str]:
     n = len(item.answers)
-    dice = random.Random(f"{seed}:{item.prompt}")
     if selection.pairing == "together":
         usable = [place for place, answer in enumerate(item.answers) if not answer.problem]
         seen: dict[str, int] = {}
@@ -160,6 +159,7 @@ def _combinations(item: Item, selection: Selection, seed: int) -> tuple[list[tup
         different = list(seen.values())
         if len(different) < selection.together:
             return [], f"fewer than {selection.together} different answers"
+        dice = random.Random(f"{seed}:{item.prompt}")
         return [tuple(sorted(dice.sample(different, selection.together)))], ""
     if n < 2:
         return [], "fewer than 2 answers"
@@ -168,6 +168,7 @@ def _combinations(item: Item, selection: Selection, seed: int) -> tuple[list[tup
         with_it = [pair for pair in pairs if selection.baseline in (item.answers[place].source for place in pair)]
         return with_it, "" if with_it else f"no answer of “{selection.baseline}”"
     if selection.pairing == "random":
+        dice = random.Random(f"{seed}:{item.prompt}")
         usable_pairs = [pair for pair in pairs if not _problem(_Candidate(item, pair), selection)]
         return sorted(dice.sample(usable_pairs, min(selection.pairs_each, len(usable_pairs)))) or pairs[:1], ""
     return pairs, ""

@@ -26,6 +26,7 @@ ROLES = {
 }
 SPEAKERS = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 TRANSCRIPT = re.compile(r"\A\s*(?:Human|User|H): ?.*?\n\n(?:Assistant|A):", re.DOTALL)
+WRITTEN = re.compile(r"(?:\A|\n\n)(User|Assistant|System): ")
 TURN = re.compile(r"(?:\A\s*|\n\n)(Human|User|H|Assistant|A): ?")
 
 
@@ -57,6 +58,13 @@ def written(turns: Sequence[Turn]) -> str:
     if [turn.role for turn in turns] == ["user"]:
         return turns[0].text
     return "\n\n".join(f"{SPEAKERS[turn.role]}: {turn.text}" for turn in turns)
+
+
+def read_back(text: str) -> list[Turn] | None:
+    """The turns of a conversation that `written` made into text; None for any other text."""
+    _, *parts = WRITTEN.split(text)
+    found = [Turn(ROLES[name.lower()], words) for name, words in zip(parts[::2], parts[1::2], strict=True)]
+    return found if len(found) > 1 and written(found) == text and found[-1].role == "user" else None
 
 
 def answer_written(turns: Sequence[Turn]) -> str:
