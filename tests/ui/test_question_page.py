@@ -66,6 +66,7 @@ def rank(page: Page, shown: list[str]) -> None:
     for place, word in enumerate(shown, start=1):
         page.locator(f"[id='response-{place}']").focus()
         page.keyboard.press("1" if word == "best" else "2")
+        page.wait_for_timeout(400)  # digits within 0.3 s of each other would be one number
 
 
 ANSWERS: dict[str, tuple[int, Callable[[Page, list[str]], None], set[tuple[str, str]]]] = {
