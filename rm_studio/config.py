@@ -200,9 +200,15 @@ class Question(Frozen):
     guidelines: str = Field(
         default_factory=lambda: assets.path("guidelines/general.md").read_text(encoding="utf-8"),
         title="Guidelines",
-        max_length=20_000,
+        max_length=10_000,  # argilla-server 2.8: GUIDELINES_MAX_LENGTH
         description="What annotators read before they begin. Markdown.",
     )
+
+    @model_validator(mode="after")
+    def _at_least_two_reasons(self) -> "Question":
+        if len(self.reasons) == 1:  # Argilla offers two or more
+            raise PydanticCustomError("one_reason", "needs at least two, or none", {"field": "reasons"})
+        return self
 
 
 class ArgillaDataset(Frozen):
@@ -383,6 +389,8 @@ class TrainConfig(Frozen):
 _RULES = {
     "string_too_short": "must not be empty",
     "string_too_long": "is too long: {max_length} characters at most",
+    "too_short": "must not be empty",
+    "too_long": "has too many lines: {max_length} at most",
     "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",

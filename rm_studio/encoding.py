@@ -12,6 +12,7 @@ and both are reported.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -119,8 +120,12 @@ def encode(
 def as_text(tokenizer: "PreTrainedTokenizerBase", text_format: TextFormat, prompt: str, answer: str) -> str:
     """The one text that a decoder reads for a prompt and an answer (formats ``chat`` and ``plain``)."""
     if text_format.style == "chat":
-        spoken = [*(read_back(prompt) or [Turn("user", prompt)]), Turn("assistant", answer)]
-        return _templated(tokenizer, spoken)
+        from jinja2 import TemplateError
+
+        if spoken := read_back(prompt):
+            with suppress(TemplateError):  # one that wants other turns takes them all as one
+                return _templated(tokenizer, [*spoken, Turn("assistant", answer)])
+        return _templated(tokenizer, [Turn("user", prompt), Turn("assistant", answer)])
     return f"{prompt}\n\n{answer}{tokenizer.eos_token or ''}"
 
 

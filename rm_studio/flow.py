@@ -119,12 +119,27 @@ def save_comparisons(
     write_frame(project.comparisons, made.frame)
     project.note_ledger("comparisons", made.ledger)
     project.update(mapping=mapping, selection=selection)
-    if mapping.is_judged:
-        kept = read_frame(project.feedback)
-        write_frame(project.feedback, made.feedback if kept is None else merged(kept, made.feedback))
+    _take_judgements(project, made.feedback if mapping.is_judged else made.feedback[:0])
     n_pairs = make_pairs(project)
     judgements = f" Their judgements make {n_pairs:,} preference pairs." if mapping.is_judged else ""
     return f"{len(made.frame):,} comparisons are saved.{judgements}"
+
+
+def _take_judgements(project: Project, given: pd.DataFrame) -> None:
+    """Put a table's judgements in the place of those that an earlier reading of it gave; people's stay."""
+    before = ((read_json(project.ledger) or {}).get("judged") or {}).get("annotators", [])
+    kept = read_frame(project.feedback)
+    if kept is not None:
+        kept = kept[~kept["annotator"].isin(before)]
+    if len(given):
+        write_frame(project.feedback, given if kept is None or kept.empty else merged(kept, given))
+    elif before and kept is not None:
+        if len(kept):
+            write_frame(project.feedback, kept)
+        else:
+            project.feedback.unlink(missing_ok=True)
+            project.pairs.unlink(missing_ok=True)
+    project.note_ledger("judged", {"annotators": sorted(set(given["annotator"]))})
 
 
 def use_feedback(project: Project, source: DataSource, *paths: Path, token: str | None = None) -> int:
@@ -202,15 +217,21 @@ def pull(workspace: Workspace, project: Project, job: Job) -> str:
         return "Nobody has submitted an answer yet. Nothing was changed here; pull again when somebody has."
     kept = read_frame(project.feedback)
     if kept is not None:
-        feedback = merged(kept, feedback)
+        feedback = merged(kept, feedback, by_comparison=bool(info.earlier))
     write_frame(project.feedback, feedback)
     n_pairs = make_pairs(project)
     return f"{answers:,} answers pulled; they make {n_pairs:,} preference pairs."
 
 
-def merged(kept: pd.DataFrame, pulled: pd.DataFrame) -> pd.DataFrame:
-    """Feedback that was here with what was pulled: a person's is replaced, a file's stays, simulated feedback goes."""
-    others = ~kept["annotator"].isin(set(pulled["annotator"])) & ~kept["annotator"].map(simulation.is_simulated)
+def merged(kept: pd.DataFrame, pulled: pd.DataFrame, by_comparison: bool = False) -> pd.DataFrame:
+    """Feedback that was here with what was pulled: a person's is replaced, a file's stays, simulated feedback goes.
+
+    With ``by_comparison`` only what a person said of a comparison is replaced: the rest came from an earlier version.
+    """
+    names = ["id", "annotator"] if by_comparison else ["annotator"]
+    fresh = pd.MultiIndex.from_frame(pulled[names]) if by_comparison else pd.Index(pulled["annotator"])
+    old = pd.MultiIndex.from_frame(kept[names]) if by_comparison else pd.Index(kept["annotator"])
+    others = ~pd.Series(old.isin(fresh), index=kept.index) & ~kept["annotator"].map(simulation.is_simulated)
     return pd.concat([kept[others], pulled], ignore_index=True) if others.any() else pulled
 
 

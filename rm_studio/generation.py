@@ -21,11 +21,11 @@ import pandas as pd
 from pydantic import Field
 
 from rm_studio import tables
-from rm_studio.config import Frozen
+from rm_studio.config import ColumnMapping, Frozen
 from rm_studio.data import turns
 from rm_studio.errors import DataError, GenerationError
 from rm_studio.jobs import Job
-from rm_studio.workspace import Project
+from rm_studio.workspace import Project, read_json, stamp
 
 AT_ONCE = 4  # requests under way at a time
 TIMEOUT_S = 120.0  # for one answer
@@ -69,10 +69,17 @@ class Writer(Protocol):
     def __call__(self, messages: Messages, seed: int) -> str: ...
 
 
-class Wanted(NamedTuple):
-    """One answer to be written: the prompt as it stands in the table, which of its answers, and its name."""
+class Prompt(NamedTuple):
+    """A prompt as it stands in the table, and the system prompt that stands beside it."""
 
-    prompt: str
+    text: str
+    system: str
+
+
+class Wanted(NamedTuple):
+    """One answer to be written: to what, which of its answers, and its name."""
+
+    prompt: Prompt
     number: int
     key: str
 
@@ -93,12 +100,18 @@ def generate(project: Project, contenders: Sequence[Contender], job: Job, token:
         DataError: there are no prompts to answer.
         GenerationError: a model cannot be reached or does not answer.
     """
-    column = prompt_column(project)
-    prompts = list(dict.fromkeys(_prompts(project, column)))
-    if not prompts:
+    mapping = project.info.mapping
+    check_mapping(mapping)
+    assert mapping is not None
+    version = stamp(project.table)
+    prompts = list(
+        dict.fromkeys(prompt for frame in tables.batches(project.table) for prompt in _prompts(frame, mapping))
+    )
+    if not any(prompt.text.strip() for prompt in prompts):
         raise DataError("The column with the prompts is empty.")
     history = History(project.folder / HISTORY)
-    total = sum(len(prompts) * contender.answers for contender in contenders)
+    answered = sum(bool(prompt.text.strip()) for prompt in prompts)
+    total = sum(answered * contender.answers for contender in contenders)
     done = failed = 0
     for contender in contenders:
         wanted = list(_wanted(prompts, contender))
@@ -111,6 +124,8 @@ def generate(project: Project, contenders: Sequence[Contender], job: Job, token:
                 done, failed = done + came, failed + (not came)
                 job.say(f"Writing answers ({failed:,} failed) …" if failed else "Writing answers …")
                 job.progress(done + failed, total)
+    if stamp(project.table) != version:
+        raise DataError("The table was replaced meanwhile. What was written is kept: press the button again.")
     n_columns = add_columns(project, contenders, history)
     rest = f" {failed:,} failed; press the button again to ask for those anew." if failed else ""
     if done + failed < total:
@@ -118,14 +133,12 @@ def generate(project: Project, contenders: Sequence[Contender], job: Job, token:
     return f"{done:,} answers are there, in {n_columns} column{'s' if n_columns > 1 else ''} of the table.{rest}"
 
 
-def prompt_column(project: Project) -> str:
-    """The column with the prompts; raises DataError where answers cannot be put beside it."""
-    mapping = project.info.mapping
+def check_mapping(mapping: ColumnMapping | None) -> None:
+    """Raise DataError where it is not known what is to be answered, or answers cannot be put beside it."""
     if mapping is None or not mapping.prompt:
         raise DataError("Say which column holds the prompt first.")
     if mapping.shape != "columns":
         raise DataError("Answers can be added where they stand side by side in columns, or where there are none yet.")
-    return mapping.prompt
 
 
 def writer_of(contender: Contender, token: str | None = None) -> Writer:
@@ -183,7 +196,8 @@ def check_address(address: str) -> None:
     for number in found:
         place = ipaddress.ip_address(str(number).partition("%")[0])
         mapped = getattr(place, "ipv4_mapped", None) or place
-        if mapped.is_link_local or mapped.is_multicast or mapped.is_unspecified or mapped.is_reserved:
+        is_reserved = mapped.version == 4 and mapped.is_reserved  # of version 6 that would be ::1 too
+        if mapped.is_link_local or mapped.is_multicast or mapped.is_unspecified or is_reserved:
             raise wrong
 
 
@@ -248,24 +262,33 @@ class History:
                     self.answers[entry["key"]] = entry["answer"]
 
     def add(self, want: Wanted, source: str, answer: str) -> None:
-        entry = {"key": want.key, "source": source, "prompt": want.prompt, "answer": answer}
+        entry = {"key": want.key, "source": source, "prompt": want.prompt.text, "answer": answer}
         with self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(entry) + "\n")
         self.answers[want.key] = answer
 
 
 def add_columns(project: Project, contenders: Sequence[Contender], history: History) -> int:
-    """Put the answers into the project's table, a column a source and answer, and choose them; returns how many."""
+    """Put the answers into the project's table, a column a source and answer, and choose them; returns how many.
+
+    A column of the same name that was not written here stays, and ours gets another name.
+    """
     mapping = project.info.mapping
-    assert mapping is not None and mapping.prompt is not None
+    assert mapping is not None
+    ours = set(((read_json(project.ledger) or {}).get("generated") or {}).get("columns", []))
+    first = tables.first_rows(project.table, 1)
+    taken = set() if first is None else set(first.columns) - ours
     names: dict[str, tuple[Contender, int]] = {}
     for contender in contenders:
         for number in range(contender.answers):
-            names[contender.source if not number else f"{contender.source} ({number + 1})"] = (contender, number)
+            name = contender.source if not number else f"{contender.source} ({number + 1})"
+            while name in taken or name in names:
+                name += " (written)"
+            names[name] = (contender, number)
 
     def widened() -> Iterator[pd.DataFrame]:
         for frame in tables.batches(project.table):
-            prompts = frame[mapping.prompt].tolist()
+            prompts = list(_prompts(frame, mapping))
             more: dict[str, Any] = {
                 name: [history.answers.get(_key(prompt, contender, number)) for prompt in prompts]
                 for name, (contender, number) in names.items()
@@ -273,35 +296,40 @@ def add_columns(project: Project, contenders: Sequence[Contender], history: Hist
             yield frame.assign(**more)
 
     tables.store(project.table, widened())
+    project.note_ledger("generated", {"columns": sorted(ours | set(names))})
     answers = (*mapping.answers, *(name for name in names if name not in mapping.answers))
     project.update(mapping=mapping.model_copy(update={"answers": answers, "verdict": "none", "verdict_in": ()}))
     return len(names)
 
 
-def _prompts(project: Project, column: str) -> Iterator[str]:
-    for frame in tables.batches(project.table, [column]):
-        yield from (prompt for prompt in frame[column].tolist() if isinstance(prompt, str) and prompt.strip())
+def _prompts(frame: pd.DataFrame, mapping: ColumnMapping) -> Iterator[Prompt]:
+    """The prompt of each row, also of those that have none."""
+    texts = frame[mapping.prompt].tolist()
+    systems = frame[mapping.system].tolist() if mapping.system else [None] * len(texts)
+    for text, system in zip(texts, systems, strict=True):
+        yield Prompt(text if isinstance(text, str) else "", system if isinstance(system, str) else "")
 
 
-def _wanted(prompts: Iterable[str], contender: Contender) -> Iterator[Wanted]:
+def _wanted(prompts: Iterable[Prompt], contender: Contender) -> Iterator[Wanted]:
     for prompt in prompts:
-        for number in range(contender.answers):
+        for number in range(contender.answers if prompt.text.strip() else 0):
             yield Wanted(prompt, number, _key(prompt, contender, number))
 
 
-def _key(prompt: str | None, contender: Contender, number: int) -> str:
+def _key(prompt: Prompt, contender: Contender, number: int) -> str:
     """What makes an answer the same: the prompt, who answers and how, and which of its answers."""
     settings = contender.model_dump(exclude={"answers"})
-    content = json.dumps([prompt, settings, number], ensure_ascii=False, sort_keys=True)
+    content = json.dumps([*prompt, settings, number], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
-def _messages(prompt: str, system: str) -> Messages:
-    """A prompt, which may be a whole conversation, as chat messages."""
-    spoken = turns.parse(prompt) or [turns.Turn("user", prompt)]
+def _messages(prompt: Prompt, system: str) -> Messages:
+    """A prompt, which may be a whole conversation, as chat messages; before it what all were told, and this one."""
+    spoken = turns.parse(prompt.text) or [turns.Turn("user", prompt.text)]
     found = [{"role": turn.role, "content": turn.text} for turn in spoken]
-    if system.strip() and found[0]["role"] != "system":
-        found.insert(0, {"role": "system", "content": system})
+    told = "\n\n".join(words for words in (system, prompt.system) if words.strip())
+    if told and found[0]["role"] != "system":
+        found.insert(0, {"role": "system", "content": told})
     return found
 
 

@@ -83,8 +83,8 @@ def start(file: Path, title: str, work: Callable[[Job], str]) -> threading.Threa
         StudioError: the same job is already running, here or in another app on this workspace.
     """
     with _lock:
-        if read(file).state == "running":
-            raise StudioError(f"{title} is already under way. Wait until it is done, or stop it first.")
+        if (before := read(file)).state == "running":
+            raise StudioError(f"{before.title} is already under way. Wait until it is done, or stop it first.")
         job = _running[file] = Job(file, title)
     thread = threading.Thread(target=_run, args=(job, work), daemon=True, name=title)
     thread.start()

@@ -52,7 +52,7 @@ class Ledger:
         if len(listed) < ROWS_LISTED:
             listed.append({"row": row, "text": shorten(text, 160)})
         if self._csv:
-            self._csv.writerow([reason, harmless(str(row)), harmless(text)])
+            self._csv.writerow([reason, harmless(str(row)), harmless(shorten(text, 160))])
 
     def as_dict(self) -> dict[str, Any]:
         """``{"unit", "read", "kept", "dropped": [{"reason", "count", "rows": [{"row", "text"}]}]}``"""

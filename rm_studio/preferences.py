@@ -34,6 +34,9 @@ FEEDBACK_COLUMNS = [
 PAIR_COLUMNS = ["prompt", "chosen", "rejected", "p_chosen", "n_annotators", "comparison_id", "category"]
 
 
+THE_FILE = "the file"  # who judged, where a table does not say
+
+
 class Pairs(NamedTuple):
     """Preference pairs (``PAIR_COLUMNS``) and the ledger of what did not become one."""
 
@@ -166,7 +169,8 @@ def _number(value: Any) -> float | None:
 def agreement(feedback: pd.DataFrame) -> Share:
     """How often two annotators who compared the same two answers said the same of them (``n`` = such cases)."""
     agreed = cases = 0
-    for _, group in feedback[feedback["status"] == "submitted"].groupby("id")["ranks"]:
+    people = feedback[(feedback["status"] == "submitted") & (feedback["annotator"] != THE_FILE)]
+    for _, group in people.groupby("id")["ranks"]:
         for one, other in itertools.combinations(group, 2):
             for first, second in itertools.combinations(range(len(one)), 2):
                 said = [(_rank(ranks[first]), _rank(ranks[second])) for ranks in (one, other)]

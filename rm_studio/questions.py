@@ -125,7 +125,7 @@ def asked(question: Question, n: int) -> list[Asked]:
             for place, criterion, name in _rated(question, n)
         ]
     if question.reasons:
-        options = {_slug(reason): reason for reason in question.reasons}
+        options = _slugs(question.reasons)
         main.append(Asked(REASONS, "labels", "Why?", "Tick what applies.", options, question.reasons_required))
     if question.comment:
         main.append(Asked(COMMENT, "text", "Comment", "Anything the team should know.", {}, question.comment_required))
@@ -151,7 +151,7 @@ def given(question: Question, values: dict[str, Any], order: Sequence[int]) -> G
     ranks, strength, ratings = told
     best = [index for index, rank in enumerate(ranks) if rank == 1]
     place = list(order).index(best[0]) + 1 if len(best) == 1 else None
-    named = {_slug(reason): reason for reason in question.reasons}
+    named = _slugs(question.reasons)
     ticked = [named.get(value, str(value)) for value in reasons] if isinstance(reasons, list) else None
     return Given(ranks, strength, ratings, place, ticked, comment if isinstance(comment, str) and comment else None)
 
@@ -197,8 +197,17 @@ def _ratings(
 def _rated(question: Question, n: int) -> Iterator[tuple[int, str, str]]:
     """Each rating on the page: which answer, which criterion, the control's name."""
     for place in range(1, n + 1):
-        for criterion in question.criteria:
-            yield place, criterion, f"{_slug(criterion)}-{place}"
+        for slug, criterion in _slugs(question.criteria).items():
+            yield place, criterion, f"{slug}-{place}"
+
+
+def _slugs(named: Sequence[str]) -> dict[str, str]:
+    """Names that Argilla takes for what people read, each its own."""
+    found: dict[str, str] = {}
+    for words in named:
+        slug = _slug(words)
+        found[slug if slug not in found else f"{slug}-{hashlib.sha256(words.encode()).hexdigest()[:6]}"] = words
+    return found
 
 
 def _slug(words: str) -> str:

@@ -14,11 +14,11 @@ from pathlib import Path
 import pandas as pd
 from pydantic import Field, ValidationError
 
-from rm_studio import preferences, questions
+from rm_studio import preferences, questions, simulation
 from rm_studio.config import ColumnMapping, DataSource, Frozen, Question, Selection
 from rm_studio.data.comparisons import COMPARISON_COLUMNS
 from rm_studio.errors import DataError
-from rm_studio.preferences import FEEDBACK_COLUMNS
+from rm_studio.preferences import FEEDBACK_COLUMNS, THE_FILE
 from rm_studio.tables import hub
 from rm_studio.workspace import Project, read_frame, read_json, write_frame, write_json
 
@@ -90,8 +90,9 @@ def write(project: Project, folder: Path, repository: str, names: bool = False) 
     feedback = read_frame(project.feedback)
     frames = {"comparisons": comparisons, "feedback": feedback, "pairs": read_frame(project.pairs)}
     if feedback is not None and not names:
-        known = {name: f"annotator {number}" for number, name in enumerate(sorted(set(feedback["annotator"])), start=1)}
-        frames["feedback"] = feedback.assign(annotator=feedback["annotator"].map(known))
+        people = sorted(set(feedback["annotator"][feedback["annotator"].map(_is_person)]))
+        numbers = {name: f"annotator {number}" for number, name in enumerate(people, start=1)}
+        frames["feedback"] = feedback.assign(annotator=feedback["annotator"].map(lambda name: numbers.get(name, name)))
     for part, frame in frames.items():
         if frame is not None and len(frame):
             write_frame(folder / "data" / PARTS[part], frame)
@@ -120,7 +121,12 @@ def card(project: Project, frames: dict[str, pd.DataFrame | None], repository: s
     told = [f"- {0 if comparisons is None else len(comparisons):,} comparisons"]
     if feedback is not None:
         answers = feedback[feedback["status"] == "submitted"]
-        told.append(f"- {len(answers):,} answers by {answers['annotator'].nunique()} annotators")
+        by_people = answers[answers["annotator"].map(_is_person)]
+        others = answers[~answers["annotator"].map(_is_person)]
+        if len(by_people):
+            told.append(f"- {len(by_people):,} answers by {by_people['annotator'].nunique()} people")
+        if len(others):
+            told.append(f"- {len(others):,} judgements that are simulated or came with the data")
         agreed = preferences.agreement(feedback)
         if agreed.n:
             told.append(f"- two people who compared the same answers agreed in {agreed}")
@@ -142,7 +148,7 @@ tags:
 
 # {_one_line(info.name)}
 
-Preferences of people, collected with RM Studio.
+Preferences, collected with RM Studio.
 
 {chr(10).join([*told, *[source] * bool(source)])}
 
@@ -220,6 +226,10 @@ def start_from(project: Project, repository: str, token: str | None = None, revi
     kept = {name: getattr(shared, name) for name in ("mapping", "selection", "question", "seed")}
     project.update(source=source, **kept)
     return f"“{_one_line(shared.name)}” is here: {len(comparisons):,} comparisons, with its question and guidelines."
+
+
+def _is_person(annotator: str) -> bool:
+    return annotator != THE_FILE and not simulation.is_simulated(annotator)
 
 
 def _one_line(text: str) -> str:

@@ -48,6 +48,11 @@ def test_a_prompt_of_several_turns_is_those_turns_again(decoder: models.Loaded) 
         decoder.tokenizer.chat_template = no_system + plain
         said = encoding.as_text(decoder.tokenizer, chat, written(talk), "Take care.")
         assert said.startswith("[user] Be kind.\n\nHi [assistant] Hello!")
+        strict = "{% if messages[0].role != 'user' %}{{ raise_exception('Roles must alternate') }}{% endif %}"
+        decoder.tokenizer.chat_template = strict + plain
+        odd = "Assistant: Hello!\n\nUser: hi"
+        said = encoding.as_text(decoder.tokenizer, chat, odd, "Yes.")
+        assert said == f"[user] {odd} [assistant] Yes. ", "turns that it does not take are one prompt"
     finally:
         decoder.tokenizer.chat_template = None
     assert read_back("User: alone") is None and read_back("Plain.\n\nUser: x\n\nAssistant: y") is None

@@ -80,6 +80,19 @@ def test_data_with_judgements_is_ready_to_train_and_can_be_judged_again(workspac
     assert pairs.loc["p", "chosen"] == "two" and pairs.loc["q", "p_chosen"] == 0.5
     again = mapping.model_copy(update={"verdict": "none", "verdict_in": ()})
     assert "preference pairs" not in flow.save_comparisons(project, again)
+    assert not project.pairs.exists(), "what the table said no longer counts"
+
+
+def test_what_people_said_of_an_earlier_version_stays_but_for_what_they_say_again() -> None:
+    rows = [{"id": name, "annotator": who, "status": "submitted"} for name in "abc" for who in ("ann", "bob")]
+    pulled = pd.DataFrame([{"id": "a", "annotator": "ann", "status": "draft"}])
+    whole = flow.merged(pd.DataFrame(rows), pulled)
+    assert sorted(zip(whole["id"], whole["annotator"], strict=True)) == [
+        ("a", "ann"),
+        *((name, "bob") for name in "abc"),
+    ]
+    part = flow.merged(pd.DataFrame(rows), pulled, by_comparison=True)
+    assert len(part) == 6 and part[part["status"] == "draft"]["id"].tolist() == ["a"]
 
 
 def test_a_file_without_judgements_changes_nothing(workspace: Workspace, csv: Path) -> None:

@@ -126,6 +126,42 @@ def test_an_address_that_must_not_be_asked_is_refused(address: str) -> None:
         generation.check_address(address)
 
 
+@pytest.mark.parametrize("address", ["http://[::1]:8000/v1", "http://127.0.0.1:11434/v1", "http://192.168.1.5/v1"])
+def test_a_model_on_this_machine_or_network_may_be_asked(address: str) -> None:
+    generation.check_address(address)
+
+
+def test_a_column_of_one_s_own_is_not_overwritten_and_a_system_prompt_is_sent(
+    workspace: Workspace, tmp_path: Path, job: Job, served: Served
+) -> None:
+    (tmp_path / "x.csv").write_text("prompt,system,one\np,Be brief.,mine\nq,Be kind.,mine\n")
+    made = workspace.create("Own")
+    flow.load_table(made, DataSource(name="x.csv"), tmp_path / "x.csv")
+    mapping = made.info.mapping
+    assert mapping is not None and mapping.system == "system"
+    generation.generate(made, [Contender(address=served.address, model="one")], job)
+    assert column(made, "one") == ["mine", "mine"] and column(made, "one (written)")[0] == "Answer to p by one"
+    generation.generate(made, [Contender(address=served.address, model="one")], job)
+    assert len(served.calls) == 2
+    assert {call["messages"][0]["content"] for call in served.calls} == {"Be brief.", "Be kind."}
+
+
+def test_a_table_that_was_replaced_meanwhile_is_left_alone(
+    project: Project, tmp_path: Path, job: Job, served: Served
+) -> None:
+    (tmp_path / "other.csv").write_text("prompt,a,b\nz,1,2\n")
+
+    def replace(call: int) -> int:
+        if call == 2:
+            flow.load_table(project, DataSource(name="other.csv"), tmp_path / "other.csv")
+        return 0
+
+    served.fail = replace
+    with pytest.raises(DataError, match="replaced meanwhile"):
+        generation.generate(project, [Contender(address=served.address, model="one")], job)
+    assert tables.n_rows(project.table) == 1
+
+
 def test_no_server_of_that_name_is_said() -> None:
     with pytest.raises(GenerationError, match="no server called"):
         generation.check_address("http://nowhere.invalid/v1")

@@ -8,8 +8,8 @@ import pytest
 
 from rm_studio import annotation, data, flow, preferences, questions
 from rm_studio.annotation import Connection
-from rm_studio.config import ColumnMapping, Question, Selection
-from rm_studio.errors import AnnotationError
+from rm_studio.config import ColumnMapping, Question, Selection, parse_settings
+from rm_studio.errors import AnnotationError, StudioError
 from rm_studio.workspace import Project, Workspace, write_frame
 
 NUMBERS = iter(range(1000))
@@ -169,3 +169,22 @@ def test_a_new_version_is_a_dataset_beside_the_old_one(argilla: Workspace, conne
 )
 def test_an_answer_to_another_question_means_nothing(question: Question, values: dict[str, Any]) -> None:
     assert questions.given(question, values, [0, 1]) is None
+
+
+def test_names_made_of_other_alphabets_never_collide() -> None:
+    rated = Question(kind="rating", criteria=("Качество (AI)", "Польза (AI)"), reasons=("C error", "C++ error"))
+    names = [control.name for control in questions.asked(rated, 2)]
+    assert len(set(names)) == len(names) == 5
+    assert list(questions.asked(rated, 2)[-1].options.values()) == ["C error", "C++ error"]
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"reasons": ("one",)}, "at least two, or none"),
+    ({"criteria": ()}, "“Criteria” must not be empty"),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), REFUSED)
+def test_what_argilla_would_refuse_is_said_before(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(StudioError, match=words):
+        parse_settings(Question, given)

@@ -9,7 +9,7 @@ from fake_hub import WRITER, hub_dataset, serving, use_hub
 from rm_studio import flow, share
 from rm_studio.config import Question
 from rm_studio.errors import DataError, HubError
-from rm_studio.workspace import Project, Workspace, read_frame
+from rm_studio.workspace import Project, Workspace, read_frame, write_frame
 
 
 @pytest.fixture
@@ -44,13 +44,18 @@ def test_what_is_shared_is_a_project_again_with_the_same_pairs(
 
 
 def test_annotators_become_numbers_unless_asked_otherwise(project: Project, tmp_path: Path) -> None:
+    feedback = read_frame(project.feedback)
+    assert feedback is not None
+    one, *others = sorted(set(feedback["annotator"]))
+    write_frame(project.feedback, feedback.replace({"annotator": {one: "Maria"}}))
     share.write(project, tmp_path / "a", "team/preferences")
     share.write(project, tmp_path / "b", "team/preferences", names=True)
     hidden, named = (read_frame(tmp_path / folder / "data" / "feedback.parquet") for folder in "ab")
     assert hidden is not None and named is not None
-    assert set(hidden["annotator"]) == {"annotator 1", "annotator 2", "annotator 3"}
-    assert any("simulated" in name for name in named["annotator"])
-    assert "simulated" not in (tmp_path / "a" / "README.md").read_text()
+    assert set(hidden["annotator"]) == {"annotator 1", *others}, "a program's answers are never taken for a person's"
+    assert set(named["annotator"]) == {"Maria", *others}
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert "Maria" not in card and "answers by 1 people" in card and "judgements that are simulated" in card
 
 
 def test_the_card_says_what_was_asked_and_how_far_people_agreed(project: Project, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from rm_studio.ledger import Ledger
 from rm_studio.preferences import FEEDBACK_COLUMNS
 
 MAX_COMPARISONS = 200_000  # held in memory at once
+MOST_ANSWERS = 64  # to one prompt; each two of them would be thousands of comparisons
 TOKEN_BYTES = 4  # of UTF-8 a token, about: English with today's tokenizers; three bytes make most CJK characters
 COMPARISON_COLUMNS = ["id", "prompt", "responses", "sources", "category", "row", "order"]
 
@@ -60,14 +61,14 @@ def build(
         selection: Which comparisons are made of an item's answers, and which of all are kept.
         seed: Draws the sample, and shuffles the order in which each comparison's answers are shown.
         ledger: Where what is left out is noted.
-        on_progress: Called with the number of comparisons looked at so far, in the pass that keeps them.
+        on_progress: Called with the number of comparisons looked at so far, 0 while a sample is drawn; may raise.
 
     Raises:
         DataError: nothing is left.
     """
     ledger = ledger or Ledger("comparisons")
     limit = min(selection.limit or MAX_COMPARISONS, MAX_COMPARISONS)
-    drawn = _draw(items(), selection, seed) if selection.limit else None
+    drawn = _draw(items(), selection, seed, on_progress) if selection.limit else None
     kept: dict[str, dict[str, Any]] = {}
     given: list[dict[str, Any]] = []
     prompts: set[str] = set()
@@ -163,6 +164,8 @@ def _combinations(item: Item, selection: Selection, seed: int) -> tuple[list[tup
         return [tuple(sorted(dice.sample(different, selection.together)))], ""
     if n < 2:
         return [], "fewer than 2 answers"
+    if n > MOST_ANSWERS:
+        return [], f"more than {MOST_ANSWERS} answers to one prompt"
     pairs: list[tuple[int, ...]] = list(itertools.combinations(range(n), 2))
     if selection.pairing == "baseline":
         with_it = [pair for pair in pairs if selection.baseline in (item.answers[place].source for place in pair)]
@@ -188,11 +191,13 @@ def _problem(candidate: _Candidate, selection: Selection) -> str:
     return ""
 
 
-def _draw(items: Iterable[Item], selection: Selection, seed: int) -> set[int]:
+def _draw(items: Iterable[Item], selection: Selection, seed: int, on_progress: Callable[[int], None]) -> set[int]:
     """Which comparisons to keep: ``limit`` of them at random, from each category its share (largest remainders)."""
     numbers: dict[str, set[int]] = {}
     prompts: set[str] = set()
-    for candidate, reason in _candidates(items, selection, seed):
+    for count, (candidate, reason) in enumerate(_candidates(items, selection, seed)):
+        if count % 1000 == 0:
+            on_progress(0)
         if reason or (selection.one_a_prompt and candidate.item.prompt in prompts):
             continue
         prompts.add(candidate.item.prompt)

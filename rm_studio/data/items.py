@@ -1,7 +1,7 @@
 """Rows become items: a prompt, its answers, and what was already judged about them. Whatever the table's shape."""
 
-import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -9,15 +9,16 @@ import pandas as pd
 
 from rm_studio.config import ColumnMapping
 from rm_studio.data import turns
+from rm_studio.preferences import THE_FILE
 from rm_studio.tables import NOT_TEXT
 
-THE_FILE = "the file"  # who judged, where the table does not say
 TEXT_KEYS = ("response", "text", "content", "answer", "completion", "output", "value", "generated_text", "generation")
 SOURCE_KEYS = ("model", "model_name", "source", "generator", "from_model")
 RATING_KEYS = ("overall_score", "rating", "score", "overall_rating", "reward")
 FIRST = {"1", "a", "model_a", "response_a", "answer_a", "left", "first", "response_1", "answer_1", "model_1"}
 SECOND = {"2", "b", "model_b", "response_b", "answer_b", "right", "second", "response_2", "answer_2", "model_2"}
-TIES = {"tie", "tie (bothbad)", "both", "equal", "same", "0"}
+TIES = {"tie", "tie (bothbad)", "both", "equal", "same"}
+ENDING = re.compile(r"[^a-z0-9]+")
 
 
 class Answer(NamedTuple):
@@ -97,10 +98,7 @@ class _Row:
 
     def parsed(self, column: str) -> Any:
         """A cell's JSON, or nothing."""
-        try:
-            return json.loads(self.text(column))
-        except ValueError:
-            return None
+        return turns.from_json(self.text(column))
 
     def prompt(self, start: Sequence[turns.Turn] = ()) -> tuple[str, str]:
         """The prompt as text, and its problem; ``start`` is what the answers' conversations have in common."""
@@ -118,9 +116,8 @@ class _Row:
         return turns.written(found), problem
 
     def sources(self, n: int, names: Sequence[str]) -> list[str]:
-        columns = self.mapping.sources
-        given = [self.text(column) for column in columns] if len(columns) == n else []
-        return [own or name for own, name in zip(given or [""] * n, names, strict=True)]
+        given = [self.text(column) for column in self.mapping.sources[:n]]
+        return [own or name for own, name in zip(given + [""] * (n - len(given)), names, strict=True)]
 
     def answers(self) -> tuple[str, str, list[Answer]]:
         """The prompt, its problem, and the answers of the answers' columns."""
@@ -182,7 +179,7 @@ def _chosen(row: _Row) -> Item:
     numbers = [row.number(column) for column in columns]
     strength = certainty = None
     if kind == "rating" and len(numbers) == 2 and None not in numbers:
-        strength = abs(float(numbers[0] or 0) - float(numbers[1] or 0))
+        strength = float(numbers[0] or 0) - float(numbers[1] or 0)
     elif kind == "strength" and numbers and numbers[0] is not None:
         strength = numbers[0]
     elif kind == "probability" and numbers:
@@ -215,7 +212,7 @@ def _listed(row: _Row) -> Item:
         if isinstance(entry, dict):
             text = next((entry[key] for key in TEXT_KEYS if isinstance(entry.get(key), str)), None)
             source = name or next((entry[key] for key in SOURCE_KEYS if isinstance(entry.get(key), str)), None)
-        if isinstance(entry, list) and (spoken := turns.parse(json.dumps(entry))):
+        if isinstance(entry, list) and (spoken := turns.messages(entry)):
             text = spoken[-1].text
         called = source if isinstance(source, str) and source else f"answer {place}"
         answers.append(_answer(text if isinstance(text, str) else "", called, not isinstance(text, str | None)))
@@ -280,8 +277,11 @@ def _choices(row: _Row, n: int) -> list[Vote]:
         users = row.parsed(f"{column}.users") or [f"annotator {place + 1}" for place in range(len(content))]
         statuses = row.parsed(f"{column}.status") or ["submitted"] * len(content)
         entries = [{"user_id": u, "value": v, "status": s} for u, v, s in zip(users, content, statuses, strict=False)]
-    elif isinstance(content, dict):  # datasets turns a list of structs into a struct of lists
+    elif isinstance(content, dict) and all(isinstance(values, list) for values in content.values()):
+        # datasets turns a list of structs into a struct of lists
         entries = [dict(zip(content, values, strict=True)) for values in zip(*content.values(), strict=False)]
+    elif isinstance(content, dict):
+        entries = [content]
     elif isinstance(content, list):
         entries = [entry for entry in content if isinstance(entry, dict)]
     elif row.text(column).strip():
@@ -313,6 +313,10 @@ def choice_of(value: Any, n: int, columns: Sequence[str] = ()) -> int | None:
         return list(columns).index(value) + 1
     word = str(value).strip().lower()
     number = _number(value)
+    endings = [ENDING.split(column.lower())[-1] for column in columns]
+    plain = str(int(number)) if number is not None and number == int(number) else word
+    if len(set(endings)) == n and plain in endings:  # response_0 and response_1 are chosen by 0 and 1
+        return endings.index(plain) + 1
     if number is not None and number == int(number) and 1 <= number <= n:
         return int(number)
     if word in TIES:

@@ -1,6 +1,5 @@
 """What a table is: recognised by its columns' names and what stands in them, with the reason and how sure that is."""
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -33,6 +32,7 @@ CHOSEN = re.compile(r"(?:^|_)(?:chosen|preferred|accepted)(?:_(?:response|answer
 REJECTED = re.compile(r"(?:^|_)rejected(?:_(?:response|answer|messages))?$", re.I)
 SOURCES = re.compile(r"model|source|generator|assistant", re.I)
 RATINGS = ("rating", "overall_rating", "overall_score", "score", "helpfulness", "reward")
+SCORE = re.compile(r"rating|score|reward|grade", re.I)
 CHOICES = ("choose-best", "choose-best.responses", "choice", "winner", "preference", "preferred", "better", "label")
 STRENGTHS = ("overall_preference", "preference_strength", "strength", "margin")
 SAMPLE_ANSWERS = ("helpful", "thin", "wrong", "poor")
@@ -82,10 +82,27 @@ def check(columns: Sequence[str], mapping: ColumnMapping) -> None:
         raise DataError(f"“{mapping.prompt}” is both the prompt and an answer. Choose another column for one of them.")
     if mapping.verdict != "none" and not mapping.verdict_in and mapping.shape != "list":
         raise DataError("Say which column holds the judgement, or that there is none.")
+    problem = _verdict_problem(mapping)
+    if problem:
+        raise DataError(problem)
     named = [mapping.prompt, *mapping.answers, *mapping.sources, *mapping.verdict_in, mapping.system]
     missing = [column for column in named if column and column not in columns]
     if missing:
         raise DataError(f"The table has no column “{missing[0]}”. Its columns are: {', '.join(columns)}.")
+
+
+def _verdict_problem(mapping: ColumnMapping) -> str:
+    """Why a judgement cannot be read from rows of this shape."""
+    n, kind = len(mapping.answers), mapping.verdict
+    if kind == "choice" and mapping.shape != "columns":
+        return "A choice can be read where answers stand side by side in columns."
+    if mapping.shape == "columns" and kind in ("strength", "probability") and n != 2:
+        return f"This judgement is about two answers, but {n} columns are chosen."
+    if mapping.shape == "columns" and kind == "rating" and len(mapping.verdict_in) != n:
+        return f"Choose a column with the rating for each of the {n} answers, in the same order."
+    if mapping.shape in ("list", "rows") and kind in ("strength", "probability"):
+        return "Here only a rating of each answer can be read."
+    return ""
 
 
 class _Look:
@@ -157,7 +174,8 @@ class _Look:
         else:
             form = ", as chat messages" if self._is_spoken(answers[0]) else ""
             why = f"There are columns for the prompt (“{prompt}”), the chosen and the rejected answer{form}."
-        return Recognised(mapping, f"{why} They are judged already.", "sure")
+        how = f" “{columns[0]}” says by how much." if columns else ""
+        return Recognised(mapping, f"{why} They are judged already.{how}", "sure")
 
     def _verdict_on_chosen(self, answers: tuple[str, str]) -> tuple[Verdict, tuple[str, ...]]:
         if "p_chosen" in self.columns and self._numbers("p_chosen"):
@@ -166,7 +184,7 @@ class _Look:
         if strength:
             return "strength", (self.lower[strength],)
         scored = [
-            [name for name in self.columns if word in name.lower() and name not in answers and self._numbers(name)]
+            [name for name in self.columns if word in name.lower() and SCORE.search(name) and self._numbers(name)]
             for word in ("chosen", "rejected")
         ]
         if all(scored):
@@ -284,7 +302,12 @@ class _Look:
         if prompt is None or len(answers) != 1:
             return None
         prompts = self.values[prompt]
-        repeated = len(set(prompts)) < len(prompts)
+        if len(set(prompts)) == len(prompts):
+            why = (
+                f"“{prompt}” has one answer each, “{answers[0]}”. Choose a second column of answers, or let a model "
+                "write one below."
+            )
+            return Recognised(ColumnMapping(prompt=prompt, answers=(answers[0],), **self._common()), why, "unsure")
         source = next((n for n in self.columns if SOURCES.search(n) and n not in answers and self.values[n]), None)
         rating = next((self.lower[n] for n in RATINGS if n in self.lower and self._numbers(self.lower[n])), None)
         mapping = ColumnMapping(
@@ -297,9 +320,7 @@ class _Look:
             **self._common(),
         )
         why = f"Each row has one answer (“{answers[0]}”); rows with the same “{prompt}” belong together."
-        if not repeated:
-            why += " But no prompt stands twice in the first rows."
-        return Recognised(mapping, why, "likely" if repeated else "unsure")
+        return Recognised(mapping, why, "likely")
 
     def _only_prompts(self) -> Recognised | None:
         prompt = self._first(PROMPTS)
@@ -312,10 +333,7 @@ class _Look:
 def _json_list(value: str) -> list[Any] | None:
     if not value.startswith(("[", "{")):
         return None
-    try:
-        content = json.loads(value)
-    except ValueError:
-        return None
+    content = turns.from_json(value)
     if isinstance(content, dict) and content and all(isinstance(column, list) for column in content.values()):
         content = [dict(zip(content, values, strict=True)) for values in zip(*content.values(), strict=False)]
     return content if isinstance(content, list) and content else None
@@ -324,7 +342,7 @@ def _json_list(value: str) -> list[Any] | None:
 def _text_in(entry: Any) -> bool:
     if isinstance(entry, dict):
         return any(isinstance(entry.get(key), str) for key in TEXT_KEYS)
-    return isinstance(entry, str) or bool(isinstance(entry, list) and turns.parse(json.dumps(entry)))
+    return isinstance(entry, str) or bool(isinstance(entry, list) and turns.messages(entry))
 
 
 def _is_number(value: Any) -> bool:

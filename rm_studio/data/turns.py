@@ -42,10 +42,7 @@ def parse(cell: str | None) -> list[Turn] | None:
     if not cell:
         return None
     if cell[0] in "[{":
-        try:
-            return _messages(json.loads(cell))
-        except ValueError:
-            return None
+        return messages(from_json(cell))
     if TRANSCRIPT.match(cell):
         _, *parts = TURN.split(cell)
         roles = ["assistant" if name.startswith("A") else "user" for name in parts[::2]]
@@ -86,7 +83,16 @@ def shared_start(conversations: Sequence[Sequence[Turn]]) -> int | None:
     return start
 
 
-def _messages(content: Any) -> list[Turn] | None:
+def from_json(text: str) -> Any:
+    """What a cell's JSON says; None where it is none, or one that nobody can read."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # a model in a loop may have written thousands of brackets
+        return None
+
+
+def messages(content: Any) -> list[Turn] | None:
+    """The turns in a list of messages, in any of the known forms; None where it is something else."""
     if isinstance(content, dict):
         columns = list(content.values())
         if columns and all(isinstance(column, list) for column in columns):  # datasets: a list of structs, turned

@@ -123,8 +123,8 @@ def _called(encoding: str) -> str:
 def _header(file: io.TextIOBase, name: str) -> tuple[str, list[str]]:
     """The delimiter of a CSV, and a note on columns that stand twice."""
     csv.field_size_limit(2**31 - 1)
-    first_line = file.readline()
-    if not first_line.strip():
+    first_line = next((line for line in file if line.strip()), "")
+    if not first_line:
         raise DataError(f"“{name}” has no rows: the file is empty.")
     delimiter = max(DELIMITERS, key=first_line.count)
     header = next(csv.reader(itertools.chain([first_line], file), delimiter=delimiter))
@@ -243,5 +243,5 @@ def _sheet(sheet: Any, name: str, file: IO[bytes]) -> Iterator[pd.DataFrame]:
             raise DataError(f"Two columns of “{name}” have the same heading. Give each its own, and save it again.")
         while batch := list(itertools.islice(found, BATCH)):
             yield pd.DataFrame(
-                [(*row, *[None] * (len(names) - len(row))) for row in batch], columns=names, dtype=object
+                [(*row[: len(names)], *[None] * (len(names) - len(row))) for row in batch], columns=names, dtype=object
             )

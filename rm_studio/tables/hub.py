@@ -117,7 +117,7 @@ def _rows(source: DataSource, token: str | None, size: int = BATCH) -> Iterator[
             )
         )
     while True:
-        with asked(source.name):
+        with asked(source.name, is_reachable=True):
             batch = list(itertools.islice(stream, size))
         if not batch:
             return
@@ -131,7 +131,7 @@ def check_name(name: str) -> None:
 
 
 @contextmanager
-def asked(name: str, to_write: bool = False) -> Iterator[None]:
+def asked(name: str, to_write: bool = False, is_reachable: bool = False) -> Iterator[None]:
     """Say in plain words what went wrong with a call to the Hub about this dataset.
 
     Raises:
@@ -146,7 +146,8 @@ def asked(name: str, to_write: bool = False) -> Iterator[None]:
         "paste a token that may read it."
     )
     try:  # asked first, because datasets itself tries again for half a minute
-        httpx.head(huggingface_hub.constants.ENDPOINT, timeout=LIMIT_S)
+        if not is_reachable:
+            httpx.head(huggingface_hub.constants.ENDPOINT, timeout=LIMIT_S)
     except httpx.HTTPError as error:
         raise unreachable from error
     from datasets.exceptions import DatasetNotFoundError

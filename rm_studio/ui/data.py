@@ -1,5 +1,7 @@
 """The Data tab: load rows, see what they are, make comparisons of them, look at what came out."""
 
+import functools
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,8 +16,8 @@ from rm_studio.ui import widgets
 from rm_studio.ui.data_generate import generate_panel
 from rm_studio.ui.data_mapping import mapping_view, settings
 from rm_studio.ui.data_sources import AT_ONCE_S, sources_view
-from rm_studio.ui.session import Session, Studio, friendly, load_job
-from rm_studio.workspace import Project, read_frame, read_json
+from rm_studio.ui.session import Session, Studio, cached_frame, friendly, load_job
+from rm_studio.workspace import Project, read_json, stamp
 
 
 class DataTab(NamedTuple):
@@ -44,7 +46,7 @@ def data_tab(studio: Studio) -> DataTab:
     with sources:
         sources_view(studio, about, preview)
     mapping = mapping_view(studio)
-    generate_panel(studio)
+    generate_panel(studio, mapping.fields)
     with gr.Row(visible=False) as saving:
         save = gr.Button("Save comparisons", variant="primary", elem_classes="rm-act")
     outcome = gr.HTML()
@@ -91,7 +93,7 @@ def data_tab(studio: Studio) -> DataTab:
 
     def show_saved(session: Session) -> list[Any]:
         project = studio.project(session)
-        comparisons = read_frame(project.comparisons) if project else None
+        comparisons = cached_frame(project.comparisons) if project else None
         if project is None or comparisons is None:
             hidden = gr.update(visible=False)
             return ["", hidden, gr.update(), gr.update(), hidden, hidden, "", hidden, hidden]
@@ -106,7 +108,7 @@ def data_tab(studio: Studio) -> DataTab:
             gr.update(visible=project.left_out.exists()),
             gr.update(visible=False),
             gr.update(visible=True),
-            "".join(map(widgets.bars, look.charts(comparisons))),
+            _charts(project.comparisons, stamp(project.comparisons)),
             gr.update(visible=judged),
             gr.update(visible=True, value="Ask people again →" if judged else "Next: write the question →"),
         ]
@@ -127,9 +129,11 @@ def data_tab(studio: Studio) -> DataTab:
 
     @friendly
     def give_rows(session: Session) -> Any:
-        # Of the project's folder nothing is served: a copy lies where Gradio takes files from, for an hour.
-        folder = Path(tempfile.mkdtemp(prefix="rm-studio-"))
-        copy = shutil.copy(studio.require_project(session).left_out, folder / "left_out.csv")
+        # Of the project's folder nothing is served: one copy lies where Gradio takes files from.
+        project = studio.require_project(session)
+        folder = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()) / "rm-studio-left-out" / project.slug
+        folder.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copy(project.left_out, folder / "left_out.csv")
         return gr.update(value=str(copy), visible=True)
 
     def ask_to_stop(session: Session) -> None:
@@ -140,7 +144,7 @@ def data_tab(studio: Studio) -> DataTab:
     save.click(save_mapping, [studio.session, *mapping.fields], [*table_view, *saved_view], api_visibility="private")
     prepare.click(give_rows, studio.session, download, api_visibility="private")
     stop.click(ask_to_stop, studio.session, None, **quiet)
-    studio.table_token.change(show_table, studio.session, table_view, **quiet)
+    gr.on([studio.table_token.change, studio.loading_token.change], show_table, studio.session, table_view, **quiet)
     studio.data_token.change(show_saved, studio.session, saved_view, **quiet)
     return DataTab(onward, train)
 
@@ -157,6 +161,13 @@ def _about(project: Project, columns: int) -> str:
     )
     how = widgets.small(f"Read as {known['how']}.") if known.get("how") else ""
     return head + how + "".join(widgets.note(note, "warn") for note in known.get("notes", []))
+
+
+@functools.lru_cache(maxsize=4)
+def _charts(path: Path, version: tuple[int, int]) -> str:
+    """The charts, drawn once for as long as the comparisons stay as they are."""
+    comparisons = cached_frame(path)
+    return "" if comparisons is None else "".join(map(widgets.bars, look.charts(comparisons)))
 
 
 def _judged(project: Project, judged: bool) -> str:

@@ -10,9 +10,11 @@ from rm_studio.errors import GenerationError
 from rm_studio.generation import Contender
 from rm_studio.jobs import Job
 from rm_studio.ui import widgets
-from rm_studio.ui.session import Session, Studio, friendly, generate_job
+from rm_studio.ui.data_mapping import settings
+from rm_studio.ui.session import Session, Studio, friendly, load_job
 
 FIELDS = Contender.model_fields
+TITLE = "Writing answers"
 PLACES = {
     "A server (vLLM, Ollama, transformers serve …)": "address",
     "Hugging Face Inference Providers": "providers",
@@ -20,8 +22,8 @@ PLACES = {
 }
 
 
-def generate_panel(studio: Studio) -> None:
-    """Lay out the panel and wire it."""
+def generate_panel(studio: Studio, mapping: list[Any]) -> None:
+    """Lay out the panel and wire it; ``mapping`` are the fields that say which column holds the prompts."""
     with gr.Accordion("Let models write answers", open=False, visible=False) as panel:
         gr.HTML(
             widgets.small(
@@ -67,6 +69,7 @@ def generate_panel(studio: Studio) -> None:
         max_tokens: float,
         system: str,
         token: str,
+        *columns: Any,
     ) -> list[Any]:
         project = studio.require_project(session)
         names = list(dict.fromkeys(line.strip() for line in models.splitlines() if line.strip()))
@@ -83,22 +86,27 @@ def generate_panel(studio: Studio) -> None:
         contenders: list[Contender] = [parse_settings(Contender, {**common, "model": name}) for name in names]
         if kind == "address":
             generation.check_address(common["address"])
-        generation.prompt_column(project)
+        chosen, _ = settings(*columns)
+        generation.check_mapping(chosen)
+        if jobs.read(load_job(project)).state != "running":
+            project.update(mapping=chosen)
 
         def work(job: Job) -> str:
             return generation.generate(project, contenders, job, token.strip() or None)
 
-        jobs.start(generate_job(project), "Writing answers", work)
+        jobs.start(load_job(project), TITLE, work)
         return [*show(session), ""]
 
     def show(session: Session) -> list[Any]:
         project = studio.project(session)
         if project is None or not tables.n_rows(project.table):
             return [gr.update(visible=False), "", gr.update(), gr.update(visible=False)]
-        status = jobs.read(generate_job(project))
+        status = jobs.read(load_job(project))
+        if status.title != TITLE:
+            status = jobs.JobStatus()
         running = status.state == "running"
         mapping = project.info.mapping
-        lacks_answers = bool(mapping and not mapping.answers)
+        lacks_answers = bool(mapping and len(mapping.answers) < 2 and mapping.shape == "columns")
         return [
             gr.update(visible=True, open=True) if running or lacks_answers else gr.update(visible=True),
             widgets.job(status, "answers"),
@@ -108,15 +116,15 @@ def generate_panel(studio: Studio) -> None:
 
     def ask_to_stop(session: Session) -> None:
         if project := studio.project(session):
-            jobs.stop(generate_job(project))
+            jobs.stop(load_job(project))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     view = [panel, state, begin, stop]
     fields = [kind, address, models, answers, temperature, max_tokens, system, token]
     kind.change(lambda kind: gr.update(visible=kind == "address"), kind, address, **quiet)
-    begin.click(start, [studio.session, *fields], [*view, token], api_visibility="private")
+    begin.click(start, [studio.session, *fields, *mapping], [*view, token], api_visibility="private")
     stop.click(ask_to_stop, studio.session, None, **quiet)
-    studio.table_token.change(show, studio.session, view, **quiet)
+    gr.on([studio.table_token.change, studio.loading_token.change], show, studio.session, view, **quiet)
 
 
 def _number(field: str) -> gr.Number:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from rm_studio import data, tables
+from rm_studio import data, flow, tables
 from rm_studio.config import ColumnMapping, Selection, Shape, Verdict, parse_settings
 from rm_studio.data.items import Item
 from rm_studio.errors import StudioError
@@ -124,7 +124,7 @@ def mapping_view(studio: Studio) -> Mapping:
             gr.update(choices=optional, value=mapping.id or NONE),
             selection.pairing,
             selection.pairs_each,
-            gr.update(choices=list(mapping.answers), value=selection.baseline or None),
+            gr.update(choices=_sources(project, mapping), value=selection.baseline or None),
             selection.together,
             selection.limit,
             selection.longest,
@@ -144,10 +144,16 @@ def mapping_view(studio: Studio) -> Mapping:
         except StudioError as error:
             return widgets.note(str(error), "warn")
 
-    def show_choices(pairing: str, answers: list[str]) -> list[Any]:
+    def show_choices(session: Session, *values: Any) -> list[Any]:
+        project = studio.project(session)
+        pairing = values[len(columns)]
+        try:
+            sources = _sources(project, settings(*values)[0]) if project and pairing == "baseline" else []
+        except StudioError:
+            sources = []
         return [
             gr.update(visible=pairing == "random"),
-            gr.update(visible=pairing == "baseline", choices=answers),
+            gr.update(visible=pairing == "baseline", choices=sources),
             gr.update(visible=pairing == "together"),
         ]
 
@@ -155,7 +161,13 @@ def mapping_view(studio: Studio) -> Mapping:
     studio.table_token.change(show, studio.session, view, **quiet)
     changes = [field.input for field in (*columns, others_as_text)]
     gr.on(changes, show_examples, [studio.session, *fields], examples, trigger_mode="always_last", **quiet)
-    gr.on([pairing.change, answers.change], show_choices, [pairing, answers], [pairs_each, baseline, together], **quiet)
+    gr.on(
+        [pairing.change, answers.change, sources.change],
+        show_choices,
+        [studio.session, *fields],
+        [pairs_each, baseline, together],
+        **quiet,
+    )
     return Mapping(fields, view)
 
 
@@ -204,6 +216,18 @@ def _examples(project: Project, mapping: ColumnMapping, others_as_text: bool) ->
             break
     usable = [item for item in found if not item.problem] or found
     return widgets.examples(usable[:EXAMPLES])
+
+
+def _sources(project: Project, mapping: ColumnMapping) -> list[str]:
+    """Who wrote the answers of the first rows."""
+    first = tables.first_rows(project.table, flow.FIRST_ROWS)
+    try:
+        if first is None:
+            return []
+        data.check(data.columns_of(first), mapping)
+    except StudioError:
+        return []
+    return list(dict.fromkeys(answer.source for item in data.items([first], mapping) for answer in item.answers))
 
 
 def _dropdown(field: str, many: bool = False) -> gr.Dropdown:

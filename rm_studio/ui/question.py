@@ -1,11 +1,8 @@
 """The Question tab: what annotators are asked, what they will see, and publishing it."""
 
-import functools
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
-import pandas as pd
 
 from rm_studio import annotation, flow, jobs, questions
 from rm_studio.config import Question
@@ -14,8 +11,8 @@ from rm_studio.ui import widgets
 from rm_studio.ui.question_form import guidelines_form, question_form, question_of, values_of
 from rm_studio.ui.question_plan import plan_panel
 from rm_studio.ui.server_panels import labelling_url
-from rm_studio.ui.session import Session, Studio, friendly, publish_job
-from rm_studio.workspace import Project, read_frame, rows, stamp
+from rm_studio.ui.session import Session, Studio, cached_frame, friendly, publish_job
+from rm_studio.workspace import Project, rows
 
 TAKEN = 8  # the place of the choice for a name that is taken, among what `show_state` updates
 
@@ -173,7 +170,7 @@ def question_tab(studio: Studio) -> QuestionTab:
     @friendly
     def show_link(session: Session, place: int) -> Any:
         project = studio.project(session)
-        comparisons = _comparisons(project.comparisons, stamp(project.comparisons)) if project else None
+        comparisons = cached_frame(project.comparisons) if project else None
         reference = project.info.argilla if project else None
         own = annotation.own_server(studio.workspace)
         here = own.api_url if own else "embedded"
@@ -225,16 +222,10 @@ def _is_fixed(project: Project | None) -> bool:
 
 
 def _preview(project: Project, place: int, question: Question) -> str:
-    comparisons = _comparisons(project.comparisons, stamp(project.comparisons))
+    comparisons = cached_frame(project.comparisons)
     if comparisons is None:
         return ""
     row = comparisons.iloc[place % len(comparisons)]
     answers = [row["responses"][int(index)] for index in row["order"]]
     questions.check(question, len(answers))
     return widgets.comparison(row["prompt"], answers, questions.asked(question, len(answers)))
-
-
-@functools.lru_cache(maxsize=2)
-def _comparisons(path: Path, version: tuple[int, int]) -> pd.DataFrame | None:
-    """The comparisons, read once for as long as ``version`` stays: the preview follows each key that is typed."""
-    return read_frame(path)

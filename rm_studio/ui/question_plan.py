@@ -7,8 +7,8 @@ import gradio as gr
 from rm_studio import flow, plan
 from rm_studio.config import Question
 from rm_studio.ui import widgets
-from rm_studio.ui.session import Session, Studio, friendly
-from rm_studio.workspace import Project, read_frame, rows
+from rm_studio.ui.session import Session, Studio, cached_frame, friendly
+from rm_studio.workspace import Project, rows
 
 SHARE = 0.05  # of the comparisons, wanted as attention checks
 FEWEST = 5
@@ -36,15 +36,15 @@ def plan_panel(studio: Studio, question: gr.State) -> None:
 
     def show_plan(session: Session, question: Question | None) -> str:
         project = studio.project(session)
-        comparisons = read_frame(project.comparisons) if project else None
+        comparisons = cached_frame(project.comparisons) if project else None
         if project is None or comparisons is None or question is None:
             return ""
-        found = plan.plan(comparisons, question, read_frame(project.feedback))
+        found = plan.plan(comparisons, question, cached_frame(project.feedback))
         return widgets.note(found.in_words)
 
     def show_check(session: Session, place: int) -> list[Any]:
         project = studio.project(session)
-        comparisons = read_frame(project.comparisons) if project else None
+        comparisons = cached_frame(project.comparisons) if project else None
         if project is None or comparisons is None:
             return ["", "", *[gr.update(interactive=False)] * 4]
         known = flow.known_answers(project)

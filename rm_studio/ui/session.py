@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
 import gradio as gr
+import pandas as pd
 
 from rm_studio import jobs
 from rm_studio.config import Frozen
 from rm_studio.embedded import server
 from rm_studio.errors import StudioError, WorkspaceError
 from rm_studio.training.runs import Run, find_run, list_runs
-from rm_studio.workspace import Project, Workspace, stamp
+from rm_studio.workspace import Project, Workspace, read_frame, stamp
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -35,6 +36,7 @@ class Tokens(NamedTuple):
     """Changes when a group of files does: comparing them costs a few ``stat`` calls, reading the files much more."""
 
     table: tuple[Any, ...]
+    loading: tuple[Any, ...]
     data: tuple[Any, ...]
     feedback: tuple[Any, ...]
     runs: tuple[Any, ...]
@@ -49,6 +51,7 @@ class Studio(NamedTuple):
     session: gr.State
     tabs: gr.Tabs
     table_token: gr.State
+    loading_token: gr.State
     data_token: gr.State
     feedback_token: gr.State
     runs_token: gr.State
@@ -76,13 +79,8 @@ class Studio(NamedTuple):
 
 
 def load_job(project: Project) -> Path:
-    """Where the state of reading data and of making comparisons is kept."""
+    """Where the state of reading data, writing answers and making comparisons is kept: one of them at a time."""
     return project.folder / "load.json"
-
-
-def generate_job(project: Project) -> Path:
-    """Where the state of writing answers is kept."""
-    return project.folder / "generate.json"
 
 
 def publish_job(project: Project) -> Path:
@@ -111,19 +109,20 @@ def tokens(workspace: Workspace, project: Project | None) -> Tokens:
     folder = workspace.argilla_folder
     argilla = (stamp(folder / "status.json"), stamp(folder / "own_server.json"), server.status(workspace).state)
     if project is None:
-        return Tokens((), (), (), (), argilla)
+        return Tokens((), (), (), (), (), argilla)
+    info = project.info
     run_files = tuple(
         (run.id, run.status().state, stamp(run.status_file), stamp(run.metrics_file), stamp(run.folder / "info.json"))
         for run in list_runs(project.runs)
     )
     load_states = (stamp(load_job(project)), jobs.read(load_job(project)).state)
-    written = (stamp(generate_job(project)), jobs.read(generate_job(project)).state)
     job_states = (stamp(publish_job(project)), jobs.read(publish_job(project)).state)
     pull_states = (stamp(pull_job(project)), jobs.read(pull_job(project)).state)
     share_states = (stamp(share_job(project)), jobs.read(share_job(project)).state)
     check_states = (stamp(check_job(project)), jobs.read(check_job(project)).state)
     return Tokens(
-        table=(project.slug, stamp(project.table), load_states, written),
+        table=(project.slug, stamp(project.table), info.source, info.mapping, info.selection),
+        loading=(project.slug, load_states),
         data=(project.slug, stamp(project.file), stamp(project.comparisons), job_states),
         feedback=(
             project.slug,
@@ -136,6 +135,16 @@ def tokens(workspace: Workspace, project: Project | None) -> Tokens:
         runs=(project.slug, stamp(project.pairs), run_files, check_states),
         server=argilla,
     )
+
+
+def cached_frame(path: Path) -> pd.DataFrame | None:
+    """The table at ``path`` as it now is, or None; read once for as long as nobody writes it. Not to be changed."""
+    return _frame(path, stamp(path))
+
+
+@functools.lru_cache(maxsize=4)
+def _frame(path: Path, version: tuple[int, int]) -> pd.DataFrame | None:
+    return read_frame(path)
 
 
 def friendly(handler: Callable[P, Any]) -> Callable[P, Any]:

@@ -161,6 +161,13 @@ def test_choices_that_leave_rows_out_are_counted_and_can_be_taken_back() -> None
     assert len(data.build_comparisons(rows, TWO, 1, Selection(others_as_text=True)).frame) == 4
 
 
+def test_a_prompt_with_thousands_of_answers_is_left_out_and_counted() -> None:
+    rows = frame(*(("the same", f"answer {i}", None) for i in range(500)))
+    mapping = ColumnMapping(shape="rows", prompt="prompt", answers=("a",))
+    with pytest.raises(DataError, match="more than 64 answers to one prompt: 1"):
+        data.build_comparisons(rows, mapping, seed=1)
+
+
 def test_all_that_is_left_out_stands_in_a_file_that_no_spreadsheet_runs(tmp_path: Path) -> None:
     rows = frame(*((f"=HYPERLINK({i})", "x", "x") for i in range(300)), ("p", "a", "b"))
     with Ledger("comparisons", tmp_path / "left_out.csv") as ledger:

@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rm_studio import data, tables
+from rm_studio import data, preferences, tables
 from rm_studio.config import ColumnMapping, Selection
 from rm_studio.data import turns
 from rm_studio.data.items import Item
+from rm_studio.errors import DataError
 
 USER = {"role": "user", "content": "Why is the sky blue?"}
 
@@ -182,3 +183,53 @@ def test_real_files_need_no_correction(shared_data: Path, name: str) -> None:
     assert made.ledger["kept"] > 0.97 * made.ledger["read"]
     assert found.mapping.is_judged == (name != "falcon_comparisons.csv")
     assert bool(len(made.feedback)) == found.mapping.is_judged
+
+
+def test_labels_that_count_from_nought_follow_the_columns_names_or_are_not_guessed_at(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "response_0": "a", "response_1": "b", "better": label} for label in (0, 1)]
+    mapping, items = read(tmp_path, rows)
+    assert mapping.verdict == "choice" and [item.votes[0].ranks for item in items] == [[1, 2], [2, 1]]
+    rows = [{"prompt": "p", "answer x": "a", "answer y": "b", "label": label} for label in (0, 1)]
+    assert read(tmp_path, rows)[0].verdict == "none"
+
+
+def test_only_scores_make_a_strength_and_a_wrong_one_makes_none(tmp_path: Path) -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    assert read(tmp_path, [{**row, "chosen_tokens": 500, "rejected_tokens": 20}])[0].verdict == "none"
+    _, items = read(tmp_path, [{**row, "chosen_score": 1, "rejected_score": 9}])
+    made = data.build(lambda: items, Selection(), 1)
+    pairs = preferences.make_pairs(made.frame, made.feedback).frame
+    assert pairs["strength"].tolist() == [0.0]
+
+
+def test_one_answer_to_each_prompt_waits_for_a_second(tmp_path: Path) -> None:
+    rows = [{"instruction": f"p{i}", "output": "a"} for i in range(3)]
+    mapping, _ = read(tmp_path, rows)
+    assert mapping.shape == "columns" and mapping.answers == ("output",)
+
+
+@pytest.mark.parametrize("cell", ["[" * 5000, '{"value": 1}', "[null]", '[{"user_id": 1}]'])
+def test_an_odd_cell_spoils_its_own_row_at_most(cell: str) -> None:
+    frame = pd.DataFrame({"instruction": ["p", "q"], "response-1": ["a", cell], "response-2": ["b", "c"]})
+    frame["choose-best"] = ["1", cell]
+    found = data.recognise(frame)
+    assert found is not None
+    made = data.build(lambda: data.items([frame], found.mapping), Selection(), 1)
+    assert len(made.frame) == 2
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        ({"verdict": "rating", "verdict_in": ("r",)}, "for each of the 2 answers"),
+        ({"answers": ("a", "b", "r"), "verdict": "strength", "verdict_in": ("p",)}, "about two answers"),
+        ({"shape": "list", "answers": ("a",), "verdict": "choice", "verdict_in": ("r",)}, "side by side"),
+        (
+            {"shape": "rows", "answers": ("a",), "verdict": "strength", "verdict_in": ("r",)},
+            "nly a rating",
+        ),
+    ],
+)
+def test_a_judgement_that_does_not_fit_the_shape_is_named(mapping: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        data.check(["p", "a", "b", "r"], ColumnMapping(**{"prompt": "p", "answers": ("a", "b"), **mapping}))
