@@ -22,7 +22,7 @@ SHAPES: dict[Shape, str] = {
     "rows": "One answer a row",
 }
 VERDICTS: dict[Verdict, str] = {
-    "none": "none yet: people will judge",
+    "none": "nothing beyond the columns above",
     "choice": "which is better (1 or 2, A or B, a tie)",
     "strength": "how much better the second is (negative: the first)",
     "probability": "the probability that the second is better",
@@ -62,6 +62,7 @@ def mapping_view(studio: Studio) -> Mapping:
                 [(words, name) for name, words in VERDICTS.items()],
                 value="none",
                 label=FIELDS["verdict"].title,
+                min_width=260,
                 info="Data that is judged already can be trained on at once, or judged again by people.",
             )
             verdict_in = _dropdown("verdict_in", many=True)
@@ -195,7 +196,9 @@ def settings(*values: Any) -> tuple[ColumnMapping, Selection]:
 
 def _why(project: Project) -> str:
     known = (read_json(project.ledger) or {}).get("table") or {}
-    if not known.get("why"):
+    if "why" not in known:  # loaded by an earlier version
+        return ""
+    if not known["why"]:
         text = "The columns were not recognised. Choose below how the answers are kept, and which column holds what."
         return widgets.note(text, "warn")
     return widgets.note(f"{SURE[known['sure']]}: {known['why']}", "good" if known["sure"] == "sure" else "warn")
@@ -232,7 +235,16 @@ def _sources(project: Project, mapping: ColumnMapping) -> list[str]:
 
 def _dropdown(field: str, many: bool = False) -> gr.Dropdown:
     info = FIELDS[field]
-    return gr.Dropdown([], label=info.title, info=info.description, multiselect=many, interactive=True)
+    # Custom values are let in because a page may still hold those of the table before; `data.check` names them.
+    return gr.Dropdown(
+        [],
+        label=info.title,
+        info=info.description,
+        multiselect=many,
+        interactive=True,
+        allow_custom_value=True,
+        min_width=260,
+    )
 
 
 def _number(field: str, value: int) -> gr.Number:
