@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,16 +13,17 @@ class Served:
         self.calls: list[dict[str, Any]] = []
         self.headers: list[str] = []
         self.fail: Any = lambda call: 0
-        self.delay_s = 0.0
+        self.lock = threading.Lock()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.calls.append(body)
+                with outer.lock:  # several come at once, and each must know its number
+                    outer.calls.append(body)
+                    number = len(outer.calls)
                 outer.headers.append(self.headers.get("Authorization") or "")
-                time.sleep(outer.delay_s)
-                status = outer.fail(len(outer.calls))
+                status = outer.fail(number)
                 said = f"Answer to {body['messages'][-1]['content']} by {body['model']}"
                 choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
                 reply = {

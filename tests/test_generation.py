@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,12 +73,16 @@ def test_two_models_answer_and_people_can_compare_them(project: Project, job: Jo
 
 
 def test_what_was_stopped_goes_on_and_nothing_is_asked_for_twice(project: Project, job: Job, served: Served) -> None:
-    served.delay_s = 0.05
     contender = Contender(address=served.address, model="one", answers=3)
-    stopper = threading.Timer(0.15, job.stopping.set)
-    stopper.start()
+
+    def stop_at_the_fifth(call: int) -> int:
+        if call == 5:
+            job.stopping.set()
+        return 0
+
+    served.fail = stop_at_the_fifth
     said = generation.generate(project, [contender], job)
-    assert said.startswith("Stopped with") and 0 < len(served.calls) < 18
+    assert said.startswith("Stopped with") and 5 <= len(served.calls) < 5 + generation.AT_ONCE
     job.stopping.clear()
     assert generation.generate(project, [contender], job) == "18 answers are there, in 3 columns of the table."
     assert len(served.calls) == 18
