@@ -85,6 +85,11 @@ def build_app(workspace: Workspace, host: str = "127.0.0.1") -> gr.Blocks:
         session.change(show, session, [tabs, bar.bar, bar.welcome, remembered], **quiet)
         gr.on([session.change, gr.Timer(POLL_S).tick], poll, session, [*tokens_now, counts_token], **quiet)
         app.load(open_page, remembered, [session, bar.chosen], **quiet)
+    for event in app.fns.values():
+        if event.show_progress == "hidden":
+            # The page of Gradio 6.31 looks every component with a progress state up in its whole tree at every event,
+            # each second's poll too: without this it keeps a processor core busy. What is hidden needs no such state.
+            event.show_progress_on = []
     app.queue(max_size=200, api_open=False, default_concurrency_limit=8)
     return app
 

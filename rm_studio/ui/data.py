@@ -13,7 +13,7 @@ from rm_studio import flow, jobs, tables
 from rm_studio.data import columns_of, look
 from rm_studio.jobs import Job
 from rm_studio.ui import widgets
-from rm_studio.ui.data_generate import generate_panel
+from rm_studio.ui.data_generate import WRITING, generate_panel
 from rm_studio.ui.data_mapping import mapping_view, settings
 from rm_studio.ui.data_sources import AT_ONCE_S, sources_view
 from rm_studio.ui.session import Session, Studio, cached_frame, friendly, load_job
@@ -76,6 +76,8 @@ def data_tab(studio: Studio) -> DataTab:
         project = studio.project(session)
         first = tables.first_rows(project.table, 20) if project else None
         job = jobs.read(load_job(project)) if project else jobs.JobStatus()
+        if job.title == WRITING:  # that is shown where it was begun
+            job = jobs.JobStatus()
         running = job.state == "running"
         told = widgets.job(job, "rows")
         if project is None or first is None:

@@ -14,7 +14,7 @@ from rm_studio.ui.data_mapping import settings
 from rm_studio.ui.session import Session, Studio, friendly, load_job
 
 FIELDS = Contender.model_fields
-TITLE = "Writing answers"
+WRITING = "Writing answers"
 PLACES = {
     "A server (vLLM, Ollama, transformers serve …)": "address",
     "Hugging Face Inference Providers": "providers",
@@ -94,7 +94,7 @@ def generate_panel(studio: Studio, mapping: list[Any]) -> None:
         def work(job: Job) -> str:
             return generation.generate(project, contenders, job, token.strip() or None)
 
-        jobs.start(load_job(project), TITLE, work)
+        jobs.start(load_job(project), WRITING, work)
         return [*show(session), ""]
 
     def show(session: Session) -> list[Any]:
@@ -102,7 +102,7 @@ def generate_panel(studio: Studio, mapping: list[Any]) -> None:
         if project is None or not tables.n_rows(project.table):
             return [gr.update(visible=False), "", gr.update(), gr.update(visible=False)]
         status = jobs.read(load_job(project))
-        if status.title != TITLE:
+        if status.title != WRITING:
             status = jobs.JobStatus()
         running = status.state == "running"
         mapping = project.info.mapping

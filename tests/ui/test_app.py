@@ -12,6 +12,7 @@ import pytest
 from rm_studio import processes
 from rm_studio.config import TrainConfig
 from rm_studio.training import runs
+from rm_studio.ui.app import build_app
 from rm_studio.ui.session import Session, tokens
 from rm_studio.ui.widgets import duration, escape
 from rm_studio.workspace import Workspace, write_json
@@ -74,3 +75,9 @@ def test_durations_are_said_in_words(seconds: float | None, words: str) -> None:
 
 def test_text_is_escaped() -> None:
     assert escape("<b>\x00") == "&lt;b&gt;�"
+
+
+def test_hidden_progress_costs_the_page_nothing(workspace: Workspace) -> None:
+    """With targets, Gradio's page looks each of them up in its whole tree at every poll: most of a processor core."""
+    events = [event for event in build_app(workspace).fns.values() if event.show_progress == "hidden"]
+    assert len(events) > 50 and all(event.show_progress_on == [] for event in events)

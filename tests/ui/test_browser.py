@@ -201,17 +201,20 @@ def test_a_project_is_renamed_and_deleted_after_saying_what_goes(page: Page, arg
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1280, True)])
-def test_no_tab_is_wider_than_its_window(browser: Any, demo: Any, width: int, dark: bool) -> None:
+def test_no_tab_is_wider_than_its_window(browser: Any, studio: Any, width: int, dark: bool) -> None:
+    flow.sample_project(studio.workspace)
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light")
     page = context.new_page()
-    page.goto(demo.url)
+    page.goto(studio.url)
+    expect(page.get_by_label("Project", exact=True)).not_to_have_value("")
+    page.get_by_role("button", name="Sample", exact=True).click()
     expect(page.get_by_label("Project", exact=True)).to_have_value(flow.SAMPLE_PROJECT)
     page.get_by_role("tab", name="1 Data").wait_for()
     for name, filled in (
         ("1 Data", "comparisons read"),
         ("2 Question", "What an annotator will see"),
         ("3 Annotate", "This feedback is simulated"),
-        ("4 Train", "All runs of this project"),
+        ("4 Train", "Start training"),
         ("5 Try", "Give the model a prompt"),
     ):
         if page.get_by_role("tab", name=name).count():
