@@ -100,6 +100,12 @@ def page(browser: Any, studio: RunningApp) -> Iterator[Any]:
     assert not failures
 
 
+def open_newest(page: Any) -> None:
+    """Load the page as a new browser would, which opens the newest project instead of the one it had open."""
+    page.add_init_script("localStorage.clear()")
+    page.reload()
+
+
 def is_local(url: str) -> bool:
     return url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:"))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import open_newest
 from playwright.sync_api import Page, expect
 
 from rm_studio import flow
@@ -103,7 +104,7 @@ def test_a_kind_of_question_from_the_form_to_the_pairs(
 ) -> None:
     n, answer, expected = ANSWERS[kind]
     project = project_of(studio.workspace, f"Kind {kind}", n, tmp_path)
-    page.reload()
+    open_newest(page)
     expect(page.get_by_label("Project", exact=True)).to_have_value(project.info.name)
     page.get_by_role("tab", name="2 Question").click()
     page.get_by_label(NAMES[kind], exact=True).check()
@@ -143,7 +144,7 @@ def test_guidelines_start_from_ours_checks_are_judged_and_a_new_version_made(
     page: Page, studio: Any, tmp_path: Path
 ) -> None:
     project = project_of(studio.workspace, "Plan", 2, tmp_path)
-    page.reload()
+    open_newest(page)
     page.get_by_role("tab", name="2 Question").click()
     field = page.get_by_label("Start the guidelines from", exact=True)
     field.click()

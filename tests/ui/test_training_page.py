@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from conftest import open_newest
 from playwright.sync_api import Page, expect
 
 from rm_studio import flow
@@ -34,7 +35,7 @@ def train_tab(page: Page, project: Project, tiny_bert: Path) -> Callable[[], Pag
     """Open the page anew and go to the Train tab."""
 
     def open_tab() -> Page:
-        page.reload()
+        open_newest(page)
         expect(page.get_by_label("Project", exact=True)).to_have_value(project.info.name)
         page.get_by_role("tab", name="4 Train").click()
         return page
