@@ -57,7 +57,7 @@ def choose(page: Page, label: str, *options: str) -> None:
     field = page.get_by_label(label, exact=True)
     for option in options:
         field.click()
-        page.get_by_role("option", name=option, exact=True).click()
+        page.get_by_role("option", name=option, exact=True).last.click()  # a list before may still be closing
     page.keyboard.press("Escape")
 
 
