@@ -88,14 +88,15 @@ def write(project: Project, folder: Path, repository: str, names: bool = False) 
         raise DataError("There is nothing to share yet. Load data and save the comparisons first.")
     info = project.info
     feedback = read_frame(project.feedback)
-    frames = {"comparisons": comparisons, "feedback": feedback, "pairs": read_frame(project.pairs)}
-    if feedback is not None and not names:
+    found = {"pairs": read_frame(project.pairs), "comparisons": comparisons, "feedback": feedback}
+    frames = {part: frame for part, frame in found.items() if frame is not None and len(frame)}
+    if "feedback" in frames and not names:
+        feedback = frames["feedback"]
         people = sorted(set(feedback["annotator"][feedback["annotator"].map(_is_person)]))
         numbers = {name: f"annotator {number}" for number, name in enumerate(people, start=1)}
         frames["feedback"] = feedback.assign(annotator=feedback["annotator"].map(lambda name: numbers.get(name, name)))
     for part, frame in frames.items():
-        if frame is not None and len(frame):
-            write_frame(folder / "data" / PARTS[part], frame)
+        write_frame(folder / "data" / PARTS[part], frame)
     shared = Shared(
         name=info.name,
         seed=info.seed,
@@ -109,16 +110,15 @@ def write(project: Project, folder: Path, repository: str, names: bool = False) 
     (folder / "README.md").write_text(card(project, frames, repository), encoding="utf-8")
 
 
-def card(project: Project, frames: dict[str, pd.DataFrame | None], repository: str) -> str:
+def card(project: Project, frames: dict[str, pd.DataFrame], repository: str) -> str:
     """The dataset's card: what it is, how it was made, how far people agreed, how to use it."""
     info = project.info
-    comparisons, feedback, pairs = frames["comparisons"], frames["feedback"], frames["pairs"]
-    parts = [part for part in ("pairs", "comparisons", "feedback") if frames[part] is not None and len(frames[part])]  # type: ignore[arg-type]
+    feedback, pairs = frames.get("feedback"), frames.get("pairs")
     configs = "\n".join(
         f"- config_name: {part}\n  data_files: data/{PARTS[part]}" + "\n  default: true" * (place == 0)
-        for place, part in enumerate(parts)
+        for place, part in enumerate(frames)
     )
-    told = [f"- {0 if comparisons is None else len(comparisons):,} comparisons"]
+    told = [f"- {len(frames['comparisons']):,} comparisons"]
     if feedback is not None:
         answers = feedback[feedback["status"] == "submitted"]
         by_people = answers[answers["annotator"].map(_is_person)]

@@ -18,9 +18,9 @@ from chat_server import Served
 from rm_studio import flow, generation, jobs, tables
 from rm_studio.config import DataSource
 from rm_studio.errors import DataError, GenerationError
-from rm_studio.generation import Contender
 from rm_studio.jobs import Job
 from rm_studio.workspace import Project, Workspace
+from rm_studio.writers import Contender, check_address, writer_of
 
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 
@@ -126,12 +126,12 @@ FORBIDDEN = [
 @pytest.mark.parametrize("address", FORBIDDEN)
 def test_an_address_that_must_not_be_asked_is_refused(address: str) -> None:
     with pytest.raises(GenerationError, match="not an address that can be asked"):
-        generation.check_address(address)
+        check_address(address)
 
 
 @pytest.mark.parametrize("address", ["http://[::1]:8000/v1", "http://127.0.0.1:11434/v1", "http://192.168.1.5/v1"])
 def test_a_model_on_this_machine_or_network_may_be_asked(address: str) -> None:
-    generation.check_address(address)
+    check_address(address)
 
 
 def test_a_column_of_one_s_own_is_not_overwritten_and_a_system_prompt_is_sent(
@@ -167,7 +167,7 @@ def test_a_table_that_was_replaced_meanwhile_is_left_alone(
 
 def test_no_server_of_that_name_is_said() -> None:
     with pytest.raises(GenerationError, match="no server called"):
-        generation.check_address("http://nowhere.invalid/v1")
+        check_address("http://nowhere.invalid/v1")
 
 
 def test_judged_data_in_another_shape_is_not_answered_again(workspace: Workspace, tmp_path: Path, job: Job) -> None:
@@ -184,7 +184,7 @@ def test_a_model_is_run_here(project: Project, job: Job, tiny_decoder: Path) -> 
     history = generation.History(project.folder / generation.HISTORY)
     assert len(history.answers) >= 5, "random weights may write nothing but spaces"
     with pytest.raises(GenerationError, match="could not be loaded"):
-        generation.writer_of(Contender(kind="here", model=str(project.folder)))
+        writer_of(Contender(kind="here", model=str(project.folder)))
 
 
 @pytest.fixture

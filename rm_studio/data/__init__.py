@@ -10,7 +10,8 @@ from rm_studio.config import ColumnMapping, Selection
 from rm_studio.data.comparisons import Comparisons, build, content_id, shown_order
 from rm_studio.data.items import items
 from rm_studio.data.known import EXAMPLES, TUTORIAL, Example, example_of
-from rm_studio.data.shapes import SAMPLE_ANSWERS, Recognised, check, recognise
+from rm_studio.data.mapping import check
+from rm_studio.data.shapes import SAMPLE_ANSWERS, Recognised, recognise
 from rm_studio.ledger import Ledger
 from rm_studio.tables import NOT_TEXT
 

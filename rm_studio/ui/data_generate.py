@@ -7,11 +7,11 @@ import gradio as gr
 from rm_studio import generation, jobs, tables
 from rm_studio.config import parse_settings
 from rm_studio.errors import GenerationError
-from rm_studio.generation import Contender
 from rm_studio.jobs import Job
 from rm_studio.ui import widgets
 from rm_studio.ui.data_mapping import settings
 from rm_studio.ui.session import Session, Studio, friendly, load_job
+from rm_studio.writers import Contender, check_address
 
 FIELDS = Contender.model_fields
 WRITING = "Writing answers"
@@ -85,7 +85,7 @@ def generate_panel(studio: Studio, mapping: list[Any]) -> None:
         }
         contenders: list[Contender] = [parse_settings(Contender, {**common, "model": name}) for name in names]
         if kind == "address":
-            generation.check_address(common["address"])
+            check_address(common["address"])
         chosen, _ = settings(*columns)
         generation.check_mapping(chosen)
         if jobs.read(load_job(project)).state != "running":

@@ -1,6 +1,7 @@
 """A really running app in a process of its own, and a really running browser to drive it."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -94,6 +95,31 @@ def page(browser: Any, studio: RunningApp) -> Iterator[Any]:
     page.on("request", lambda request: None if is_local(request.url) else outside.append(request.url))
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.goto(studio.url)
+    yield page
+    context.close()
+    assert not outside
+    assert not failures
+
+
+@pytest.fixture
+def labelling(browser: Any, studio: Any, argilla: Workspace) -> Iterator[Any]:
+    """A page logged in to Argilla through the app's address; no script may fail, nothing outside be asked."""
+    owner = server.start(argilla)
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    outside: list[str] = []
+    failures: list[str] = []
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith((studio.url, "data:", "blob:")) else outside.append(request.url),
+    )
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.goto(f"{studio.url}/argilla/")
+    page.get_by_role("textbox").first.fill(owner.username)
+    page.locator("input[type=password]").fill(owner.password)
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"argilla/(\?.*)?$"))
     yield page
     context.close()
     assert not outside

@@ -1,7 +1,6 @@
 """Argilla's labelling page in a real browser, under the app's own address: everything an annotator does there."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -41,31 +40,6 @@ def zoo(argilla: Workspace) -> Project:
     return make(
         argilla, "Zoo", [(f"What does a {animal} eat?", f"The {animal} eats.", "No idea.") for animal in animals]
     )
-
-
-@pytest.fixture
-def labelling(browser: Any, studio: Any, argilla: Workspace) -> Iterator[Page]:
-    """A page logged in to Argilla through the app's address; no script may fail, nothing outside be asked."""
-    owner = server.start(argilla)
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    context.set_default_timeout(20_000)
-    page = context.new_page()
-    outside: list[str] = []
-    failures: list[str] = []
-    page.on(
-        "request",
-        lambda request: None if request.url.startswith((studio.url, "data:", "blob:")) else outside.append(request.url),
-    )
-    page.on("pageerror", lambda error: failures.append(str(error)))
-    page.goto(f"{studio.url}/argilla/")
-    page.get_by_role("textbox").first.fill(owner.username)
-    page.locator("input[type=password]").fill(owner.password)
-    page.keyboard.press("Enter")
-    page.wait_for_url(re.compile(r"argilla/(\?.*)?$"))
-    yield page
-    context.close()
-    assert not outside
-    assert not failures
 
 
 def open_dataset(page: Page, studio: Any, project: Project, path: str | None = None) -> None:

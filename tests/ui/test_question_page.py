@@ -1,7 +1,7 @@
 """Each kind of question in a real browser: chosen, looked at, published, answered on Argilla's page, pulled."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,25 +77,6 @@ ANSWERS: dict[str, tuple[int, Callable[[Page, list[str]], None], set[tuple[str, 
     "strength": (2, choose_strength, {("best", "good")}),
     "rating": (3, rate, {("best", "good"), ("best", "poor"), ("good", "poor")}),
 }
-
-
-@pytest.fixture
-def labelling(browser: Any, studio: Any) -> Iterator[Page]:
-    """A window of its own, logged in to Argilla."""
-    from rm_studio import annotation
-
-    owner = annotation.login(studio.workspace)
-    assert owner is not None and owner.password is not None
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.set_default_timeout(20_000)
-    page = context.new_page()
-    page.goto(f"{studio.url}/argilla/")
-    page.get_by_role("textbox").first.fill(owner.username)
-    page.locator("input[type=password]").fill(owner.password)
-    page.keyboard.press("Enter")
-    page.wait_for_url(re.compile(r"argilla/(\?.*)?$"))
-    yield page
-    context.close()
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
