@@ -108,7 +108,7 @@ def data_tab(studio: Studio) -> DataTab:
             gr.update(visible=bool(rows), label=f"Rows left out ({len(rows):,} listed)"),
             rows,
             gr.update(visible=project.left_out.exists()),
-            gr.update(visible=False),
+            _ready(project),
             gr.update(visible=True),
             _charts(project.comparisons, stamp(project.comparisons)),
             gr.update(visible=judged),
@@ -131,12 +131,11 @@ def data_tab(studio: Studio) -> DataTab:
 
     @friendly
     def give_rows(session: Session) -> Any:
-        # Of the project's folder nothing is served: one copy lies where Gradio takes files from.
         project = studio.require_project(session)
-        folder = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()) / "rm-studio-left-out" / project.slug
-        folder.mkdir(parents=True, exist_ok=True)
-        copy = shutil.copy(project.left_out, folder / "left_out.csv")
-        return gr.update(value=str(copy), visible=True)
+        copy = _copy_of_left_out(project)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(project.left_out, copy)
+        return _ready(project)
 
     def ask_to_stop(session: Session) -> None:
         if project := studio.project(session):
@@ -170,6 +169,20 @@ def _charts(path: Path, version: tuple[int, int]) -> str:
     """The charts, drawn once for as long as the comparisons stay as they are."""
     comparisons = cached_frame(path)
     return "" if comparisons is None else "".join(map(widgets.bars, look.charts(comparisons)))
+
+
+def _copy_of_left_out(project: Project) -> Path:
+    """Where the list to download lies: of the project's folder nothing is served, but Gradio's own may be."""
+    folder = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
+    return folder / "rm-studio-left-out" / project.slug / "left_out.csv"
+
+
+def _ready(project: Project) -> Any:
+    """The button to download the list, for as long as the list is of these comparisons."""
+    copy = _copy_of_left_out(project)
+    if copy.exists() and stamp(copy) == stamp(project.left_out):
+        return gr.update(value=str(copy), visible=True)
+    return gr.update(value=None, visible=False)
 
 
 def _judged(project: Project, judged: bool) -> str:

@@ -126,6 +126,11 @@ def question_tab(studio: Studio) -> QuestionTab:
         except StudioError as error:
             return [widgets.note(str(error), "warn"), gr.skip()]
 
+    def show_saved_preview(session: Session, place: int) -> list[Any]:
+        # Not of the fields: the page may not have them yet, or still those of the project before.
+        project = studio.project(session)
+        return show_preview(session, place, *values_of(project.info.question if project else Question()))
+
     def save(session: Session, *values: Any) -> None:
         project = studio.project(session)
         if project is not None and not _is_fixed(project):
@@ -192,7 +197,8 @@ def question_tab(studio: Studio) -> QuestionTab:
     gr.on(form.settled, friendly(save), [studio.session, *form.fields], None, **quiet)
     for step in (*form.steps, guidelines.started):
         step.then(friendly(save), [studio.session, *form.fields], None, **quiet)
-    changes = [field.change for field in form.fields[:-1]]
+    # Of every field, the guidelines too: as a tab is first opened, the fields get their values one after the other.
+    changes = [field.change for field in form.fields]
     gr.on([*changes, place.change], show_preview, preview_inputs, [preview, asked], trigger_mode="always_last", **quiet)
     previous.click(lambda place: max(0, place - 1), place, place, **quiet)
     following.click(lambda place: place + 1, place, place, **quiet)
@@ -211,7 +217,7 @@ def question_tab(studio: Studio) -> QuestionTab:
     )
     studio.session.change(show_form, studio.session, [*form.fields, guidelines.rendered, asked, place, name], **quiet)
     studio.data_token.change(show_state, studio.session, state_view, **quiet)
-    studio.data_token.change(show_preview, preview_inputs, [preview, asked], **quiet)
+    studio.data_token.change(show_saved_preview, [studio.session, place], [preview, asked], **quiet)
     return QuestionTab(back, onward)
 
 
