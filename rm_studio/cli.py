@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from rm_studio import __version__
-from rm_studio.config import BUILTIN_MODEL, TrainConfig
 from rm_studio.errors import DataError, StudioError
+from rm_studio.models import BUILTIN_MODEL
+from rm_studio.training.config import TrainConfig
 from rm_studio.workspace import Workspace, write_json
 
 app = typer.Typer(

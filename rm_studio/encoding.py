@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from rm_studio.config import Frozen
 from rm_studio.data.turns import Turn, read_back
 from rm_studio.errors import ModelError
+from rm_studio.settings import Frozen
 from rm_studio.workspace import read_json, write_json
 
 if TYPE_CHECKING:

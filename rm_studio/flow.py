@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from rm_studio import annotation, data, judged, models, plan, preferences, simulation, tables
-from rm_studio.config import ColumnMapping, DataSource, Selection, TrainConfig
+from rm_studio.config import ColumnMapping, DataSource, Selection
 from rm_studio.errors import DataError, StudioError, TrainingError
 from rm_studio.jobs import Job
 from rm_studio.ledger import Ledger
 from rm_studio.tables import hub
 from rm_studio.training import checks, preflight, queue, runs
+from rm_studio.training.config import TrainConfig
 from rm_studio.workspace import Project, Workspace, read_frame, read_json, stamp, write_frame, write_json
 
 SAMPLE_PROJECT = "Sample: answers from an assistant"

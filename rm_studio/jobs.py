@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rm_studio import processes
-from rm_studio.config import Frozen
 from rm_studio.errors import StudioError
+from rm_studio.settings import Frozen
 from rm_studio.workspace import read_json, write_json
 
 log = logging.getLogger(__name__)

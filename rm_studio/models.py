@@ -10,13 +10,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rm_studio.config import BUILTIN_MODEL
 from rm_studio.errors import HubError, ModelError
 from rm_studio.workspace import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+BUILTIN_MODEL = "builtin"
 MODEL_NAME = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}")
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 

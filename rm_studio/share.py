@@ -15,10 +15,11 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from rm_studio import preferences, questions, simulation
-from rm_studio.config import ColumnMapping, DataSource, Frozen, Question, Selection
+from rm_studio.config import ColumnMapping, DataSource, Question, Selection
 from rm_studio.data.comparisons import COMPARISON_COLUMNS
 from rm_studio.errors import DataError
 from rm_studio.preferences import FEEDBACK_COLUMNS, THE_FILE
+from rm_studio.settings import Frozen
 from rm_studio.tables import hub
 from rm_studio.workspace import Project, read_frame, read_json, write_frame, write_json
 

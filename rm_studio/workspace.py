@@ -22,8 +22,9 @@ from filelock import FileLock
 from platformdirs import user_data_dir
 from pydantic import Field, ValidationError
 
-from rm_studio.config import ArgillaDataset, ColumnMapping, DataSource, Frozen, Question, Selection
+from rm_studio.config import ArgillaDataset, ColumnMapping, DataSource, Question, Selection
 from rm_studio.errors import WorkspaceError
+from rm_studio.settings import Frozen
 
 HOME_VARIABLE = "RM_STUDIO_HOME"
 

@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rm_studio.config import TrainConfig, parse_settings
 from rm_studio.errors import TrainingError
+from rm_studio.settings import parse_settings
 from rm_studio.training import runs
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.runs import Run, Status
 
 LIMIT_S = 120

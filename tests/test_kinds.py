@@ -8,8 +8,9 @@ import pytest
 
 from rm_studio import annotation, data, flow, preferences, questions
 from rm_studio.annotation import Connection
-from rm_studio.config import ColumnMapping, Question, Selection, parse_settings
+from rm_studio.config import ColumnMapping, Question, Selection
 from rm_studio.errors import AnnotationError, StudioError
+from rm_studio.settings import parse_settings
 from rm_studio.workspace import Project, Workspace, write_frame
 
 NUMBERS = iter(range(1000))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import httpx
 from pydantic import Field
 
-from rm_studio.config import Frozen
 from rm_studio.embedded import server as embedded
 from rm_studio.errors import AnnotationError, CredentialsError, ServerError
+from rm_studio.settings import Frozen
 from rm_studio.workspace import Workspace, read_json, write_json
 
 if TYPE_CHECKING:

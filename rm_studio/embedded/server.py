@@ -19,9 +19,9 @@ from filelock import FileLock
 from pydantic import Field
 
 from rm_studio import processes
-from rm_studio.config import Frozen
 from rm_studio.embedded import environment
 from rm_studio.errors import ServerError
+from rm_studio.settings import Frozen
 from rm_studio.workspace import Workspace, read_json, write_json
 
 PREFERRED_PORT = 6900

@@ -12,11 +12,11 @@ from transformers import set_seed
 from trl import RewardConfig
 
 from rm_studio import models
-from rm_studio.config import TrainConfig
 from rm_studio.encoding import TextFormat, choose_format, read_format
 from rm_studio.errors import TrainingError
 from rm_studio.preferences import split_by_prompt
 from rm_studio.training import checkpoints, methods, runs
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.device import has_fast_bfloat16
 from rm_studio.training.objective import Objective
 from rm_studio.training.reporting import Files, Reporter

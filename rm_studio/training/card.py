@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rm_studio import evaluation
-from rm_studio.config import TrainConfig
+from rm_studio.training.config import TrainConfig
 
 
 def model_card(config: TrainConfig, result: dict[str, Any]) -> str:

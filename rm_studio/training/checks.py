@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from rm_studio.config import Frozen, TrainConfig
 from rm_studio.errors import DataError
 from rm_studio.evaluation import FEW_PAIRS
 from rm_studio.preferences import split_by_prompt, wilson
+from rm_studio.settings import Frozen
+from rm_studio.training.config import TrainConfig
 
 LONGER_WINS_TOO_OFTEN = 0.8
 TIGHT = 0.85  # of the memory there is

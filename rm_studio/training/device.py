@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import psutil
 
-from rm_studio.config import Frozen
+from rm_studio.settings import Frozen
 
 
 class Device(Frozen):

@@ -6,8 +6,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from rm_studio.config import Frozen, TrainConfig
 from rm_studio.preferences import wilson
+from rm_studio.settings import Frozen
+from rm_studio.training.config import TrainConfig
 
 COIN_TOSS = math.log(2)  # the loss of a model that gives every answer the same score: 0.693
 RISES = 2  # measurements in a row above the best

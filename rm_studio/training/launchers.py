@@ -9,7 +9,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from rm_studio.config import BUILTIN_MODEL, TrainConfig
+from rm_studio.models import BUILTIN_MODEL
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.runs import Run
 
 WORKER = ["-m", "rm_studio.training.worker"]

@@ -7,8 +7,8 @@ import torch
 from transformers import PreTrainedModel
 
 from rm_studio import models
-from rm_studio.config import TrainConfig
 from rm_studio.errors import ModelError
+from rm_studio.training.config import TrainConfig
 
 HEADS = ("score", "classifier")
 # What stands between the base model and its head in encoders, and learns with the head.

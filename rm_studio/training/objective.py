@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import softplus
 
-from rm_studio.config import TrainConfig
+from rm_studio.training.config import TrainConfig
 
 
 class Objective(NamedTuple):

@@ -17,10 +17,10 @@ from typing import Any
 
 import psutil
 
-from rm_studio.config import TrainConfig
 from rm_studio.errors import StudioError, TrainingError
 from rm_studio.training import launchers
 from rm_studio.training.checks import Trial
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.runs import Run
 
 STEPS = 4  # the first warms up and is not timed

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from rm_studio.config import TrainConfig
 from rm_studio.models import Facts
 from rm_studio.training import checks
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.device import Device
 
 BILLION = 1e9

@@ -15,9 +15,10 @@ import pandas as pd
 from filelock import FileLock
 
 from rm_studio import processes
-from rm_studio.config import TrainConfig, parse_settings
 from rm_studio.errors import StudioError, TrainingError
+from rm_studio.settings import parse_settings
 from rm_studio.training import checkpoints, device, launchers
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.runs import Run, Status, is_same, list_runs, prepare
 from rm_studio.workspace import Workspace, read_json, write_json
 

@@ -20,8 +20,8 @@ import torch
 from transformers import TrainerCallback
 
 from rm_studio import processes
-from rm_studio.config import TrainConfig
 from rm_studio.training import checkpoints, metrics
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.runs import Run, Status
 from rm_studio.training.trainer import diverged
 from rm_studio.workspace import write_json

@@ -17,10 +17,11 @@ import pandas as pd
 from pydantic import Field
 
 from rm_studio import processes
-from rm_studio.config import Frozen, TrainConfig
 from rm_studio.errors import DataError, TrainingError
 from rm_studio.preferences import split_by_prompt
+from rm_studio.settings import Frozen
 from rm_studio.training import checkpoints, metrics
+from rm_studio.training.config import TrainConfig
 from rm_studio.workspace import read_frame, read_json, write_frame, write_json
 
 ACTIVE = ("queued", "preparing", "training", "stopping")

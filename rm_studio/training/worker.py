@@ -19,13 +19,13 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL reports use otherwise, also 
 from filelock import FileLock, Timeout
 
 from rm_studio import evaluation
-from rm_studio.config import TrainConfig
 from rm_studio.encoding import write_format
 from rm_studio.errors import TrainingError
 from rm_studio.scoring import load_reward_model
 from rm_studio.training import checkpoints, methods, metrics, queue
 from rm_studio.training.assemble import assemble
 from rm_studio.training.card import model_card
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.explain import explain
 from rm_studio.training.reporting import PAUSE, Reporter, is_sharded
 from rm_studio.training.runs import Run

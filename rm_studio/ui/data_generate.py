@@ -5,9 +5,9 @@ from typing import Any
 import gradio as gr
 
 from rm_studio import generation, jobs, tables
-from rm_studio.config import parse_settings
 from rm_studio.errors import GenerationError
 from rm_studio.jobs import Job
+from rm_studio.settings import parse_settings
 from rm_studio.ui import widgets
 from rm_studio.ui.data_mapping import settings
 from rm_studio.ui.session import Session, Studio, friendly, load_job

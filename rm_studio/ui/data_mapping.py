@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from rm_studio import data, flow, tables
-from rm_studio.config import ColumnMapping, Selection, Shape, Verdict, parse_settings
+from rm_studio.config import ColumnMapping, Selection, Shape, Verdict
 from rm_studio.data.items import Item
 from rm_studio.errors import StudioError
+from rm_studio.settings import parse_settings
 from rm_studio.ui import widgets
 from rm_studio.ui.session import Session, Studio
 from rm_studio.workspace import Project, read_json

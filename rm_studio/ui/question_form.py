@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from rm_studio import assets
-from rm_studio.config import Kind, Question, parse_settings
+from rm_studio.config import Kind, Question
 from rm_studio.questions import KINDS
+from rm_studio.settings import parse_settings
 from rm_studio.ui import widgets
 from rm_studio.ui.session import friendly
 

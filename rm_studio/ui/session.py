@@ -11,9 +11,9 @@ import gradio as gr
 import pandas as pd
 
 from rm_studio import jobs
-from rm_studio.config import Frozen
 from rm_studio.embedded import server
 from rm_studio.errors import StudioError, WorkspaceError
+from rm_studio.settings import Frozen
 from rm_studio.training.runs import Run, find_run, list_runs
 from rm_studio.workspace import Project, Workspace, read_frame, stamp
 

@@ -12,9 +12,10 @@ import gradio as gr
 import pandas as pd
 
 from rm_studio import flow, jobs, models
-from rm_studio.config import BUILTIN_MODEL, TrainConfig, parse_settings
 from rm_studio.errors import StudioError
+from rm_studio.settings import parse_settings
 from rm_studio.training import checks, device, presets, runs
+from rm_studio.training.config import TrainConfig
 from rm_studio.ui import widgets
 from rm_studio.ui.session import Session, Studio, check_job, friendly
 from rm_studio.ui.train_run import run_view
@@ -22,7 +23,7 @@ from rm_studio.ui.train_runs import runs_view
 from rm_studio.workspace import Project, read_frame
 
 FIELDS = TrainConfig.model_fields
-SUGGESTED = [BUILTIN_MODEL, "distilbert/distilroberta-base", "answerdotai/ModernBERT-base", "Qwen/Qwen3-0.6B"]
+SUGGESTED = [models.BUILTIN_MODEL, "distilbert/distilroberta-base", "answerdotai/ModernBERT-base", "Qwen/Qwen3-0.6B"]
 OWN = "Own settings"
 PRESETS = ["Quick look", "Balanced", "Best", OWN]
 # The form's fields, in groups; what is not named here is the base model.
@@ -114,7 +115,7 @@ def train_tab(studio: Studio) -> TrainTab:
             return [gr.skip()] * (len(form) + 3)
         project = studio.project(session)
         past = runs.list_runs(project.runs) if project else []
-        base = BUILTIN_MODEL if models.builtin_available() else SUGGESTED[1]
+        base = models.BUILTIN_MODEL if models.builtin_available() else SUGGESTED[1]
         known = _presets(project, past[0].config.base_model if past else base)
         config = past[0].config if past else known[1].config
         name = next((one.name for one in known if one.config == config), OWN)

@@ -6,9 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from rm_studio.config import TrainConfig, parse_settings
 from rm_studio.errors import TrainingError
+from rm_studio.settings import parse_settings
 from rm_studio.training import launchers, runs
+from rm_studio.training.config import TrainConfig
 from rm_studio.ui import widgets
 from rm_studio.ui.session import Session, Studio, friendly
 from rm_studio.workspace import read_json, stamp

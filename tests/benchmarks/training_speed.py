@@ -128,11 +128,11 @@ def run_way(way: str, base: str, n_pairs: int, steps: int, accuracy: bool) -> di
     from trl import RewardConfig, RewardTrainer
 
     from rm_studio import models
-    from rm_studio.config import TrainConfig
     from rm_studio.encoding import choose_format
     from rm_studio.preferences import split_by_prompt
     from rm_studio.scoring import score_ids
     from rm_studio.training import assemble, methods
+    from rm_studio.training.config import TrainConfig
     from rm_studio.training.objective import Objective
     from rm_studio.training.reporting import Reporter, peak_memory
     from rm_studio.training.runs import prepare

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from rm_studio import models
-from rm_studio.config import TrainConfig
 from rm_studio.scoring import pad
 from rm_studio.training import batching, methods
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.objective import Objective
 from rm_studio.training.trainer import StudioRewardTrainer
 

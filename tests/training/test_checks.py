@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from rm_studio import flow, jobs, models
-from rm_studio.config import DataSource, TrainConfig
+from rm_studio.config import DataSource
 from rm_studio.errors import TrainingError
 from rm_studio.training import checks, preflight, presets, queue, runs
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.device import Device
 from rm_studio.workspace import Project, Workspace
 

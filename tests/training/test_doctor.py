@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from rm_studio.config import TrainConfig
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.doctor import diagnose
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from support import train_here
 
-from rm_studio.config import TrainConfig
 from rm_studio.training import launchers, queue, runs
+from rm_studio.training.config import TrainConfig
 
 
 def test_two_processes_follow_the_same_curve_as_one(tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ import torch
 from support import train_here, wait_until
 
 from rm_studio import models
-from rm_studio.config import TrainConfig
 from rm_studio.encoding import read_format
 from rm_studio.errors import ModelError
 from rm_studio.scoring import load_reward_model
 from rm_studio.training import methods, queue
+from rm_studio.training.config import TrainConfig
 
 SMALL = {
     "hidden_size": 32,

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from rm_studio.config import TrainConfig, parse_settings
 from rm_studio.errors import StudioError
+from rm_studio.settings import parse_settings
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.objective import Objective
 
 

@@ -13,9 +13,9 @@ import psutil
 import pytest
 from support import LIMIT_S, train_here, wait_until
 
-from rm_studio.config import TrainConfig
 from rm_studio.errors import TrainingError
 from rm_studio.training import checkpoints, queue, runs
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.runs import Run, Status
 from rm_studio.workspace import Project, Workspace, write_json
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from support import train_here, wait_until
 
-from rm_studio.config import TrainConfig
 from rm_studio.encoding import read_format
 from rm_studio.errors import StudioError, TrainingError
 from rm_studio.training import queue, runs
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.runs import Run, Status
 from rm_studio.workspace import write_json
 

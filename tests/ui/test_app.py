@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from rm_studio import processes
-from rm_studio.config import TrainConfig
 from rm_studio.training import runs
+from rm_studio.training.config import TrainConfig
 from rm_studio.ui.session import Session, tokens
 from rm_studio.ui.widgets import duration, escape
 from rm_studio.workspace import Workspace, write_json

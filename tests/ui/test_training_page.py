@@ -11,8 +11,9 @@ from conftest import open_newest
 from playwright.sync_api import Page, expect
 
 from rm_studio import flow
-from rm_studio.config import DataSource, TrainConfig
+from rm_studio.config import DataSource
 from rm_studio.training import queue
+from rm_studio.training.config import TrainConfig
 from rm_studio.training.runs import Run, RunInfo, list_runs
 from rm_studio.workspace import Project
 

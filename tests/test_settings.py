@@ -2,8 +2,10 @@
 
 import pytest
 
-from rm_studio.config import ColumnMapping, Question, TrainConfig, parse_settings
+from rm_studio.config import ColumnMapping, Question
 from rm_studio.errors import StudioError
+from rm_studio.settings import parse_settings
+from rm_studio.training.config import TrainConfig
 
 
 @pytest.mark.parametrize("model", [TrainConfig, ColumnMapping])
