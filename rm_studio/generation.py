@@ -26,6 +26,7 @@ from rm_studio.writers import Contender, Messages, Writer, writer_of
 
 AT_ONCE = 4  # requests under way at a time
 GIVE_UP_AFTER = 8  # failures in a row: the address, the key or the name is wrong
+REDIRECTS = range(300, 400)
 HISTORY = "generated.jsonl"
 
 
@@ -79,11 +80,11 @@ def generate(project: Project, contenders: Sequence[Contender], job: Job, token:
         done += len(wanted) - len(missing)
         job.progress(done, total)
         if missing and not job.stopping.is_set():
-            write = writer_of(contender, token)
-            for came in _answered(missing, contender, write, job.stopping, history):
-                done, failed = done + came, failed + (not came)
-                job.say(f"Writing answers ({failed:,} failed) …" if failed else "Writing answers …")
-                job.progress(done + failed, total)
+            with writer_of(contender, token) as write:
+                for came in _answered(missing, contender, write, job.stopping, history):
+                    done, failed = done + came, failed + (not came)
+                    job.say(f"Writing answers ({failed:,} failed) …" if failed else "Writing answers …")
+                    job.progress(done + failed, total)
     if stamp(project.table) != version:
         raise DataError("The table was replaced meanwhile. What was written is kept: press the button again.")
     n_columns = add_columns(project, contenders, history)
@@ -232,8 +233,12 @@ def _why(contender: Contender, error: BaseException | None) -> str:
         what = f"{where} refused the token"
     elif status == 404:
         what = f"{where} knows no such model"
+    elif status in REDIRECTS:
+        what = f"{where} sends on to another, which is not followed: write that one instead"
     elif status is not None:
         what = f"{where} answered with error {status}"
+    elif isinstance(error, ValueError | LookupError | TypeError):
+        what = f"{where} does not answer as OpenAI’s protocol says"
     else:
         what = f"{where} could not be reached"
     return (

@@ -3,13 +3,16 @@
 import ipaddress
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
+import httpx
 from pydantic import Field
 
-from rm_studio.config import Frozen
 from rm_studio.errors import GenerationError
+from rm_studio.settings import Frozen
 
 TIMEOUT_S = 120.0  # for one answer
 
@@ -50,33 +53,49 @@ class Writer(Protocol):
     def __call__(self, messages: Messages, seed: int) -> str: ...
 
 
-def writer_of(contender: Contender, token: str | None = None) -> Writer:
-    """What writes this contender's answers.
+@contextmanager
+def writer_of(contender: Contender, token: str | None = None) -> Iterator[Writer]:
+    """What writes this contender's answers, for as long as it is needed.
 
     Raises:
         GenerationError: the address must not be asked, or the model cannot be loaded.
     """
     if contender.kind == "here":
-        return Local(contender)
-    from huggingface_hub import InferenceClient
-
-    if contender.kind == "address":
-        check_address(contender.address)
-        client = InferenceClient(base_url=contender.address, api_key=token or "none", timeout=TIMEOUT_S)
+        yield Local(contender)
+    elif contender.kind == "providers":
+        yield _at_a_provider(contender, token)
     else:
-        client = InferenceClient(provider="auto", api_key=token or None, timeout=TIMEOUT_S)
+        check_address(contender.address)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        # Not through InferenceClient: that follows redirects, and an address that was checked could lead to any other.
+        with httpx.Client(headers=headers, timeout=TIMEOUT_S, follow_redirects=False) as client:
+            yield _behind_address(contender, client)
+
+
+def _behind_address(contender: Contender, client: httpx.Client) -> Writer:
+    url = f"{contender.address.rstrip('/')}/chat/completions"
 
     def write(messages: Messages, seed: int) -> str:
-        came = client.chat_completion(
-            messages=messages,
-            model=contender.model,
-            max_tokens=contender.max_tokens,
-            temperature=contender.temperature,
-            seed=seed,
-        )
+        came = client.post(url, json={"messages": messages, "seed": seed, **_settings(contender)}).raise_for_status()
+        return str(came.json()["choices"][0]["message"]["content"] or "")
+
+    return write
+
+
+def _at_a_provider(contender: Contender, token: str | None) -> Writer:
+    from huggingface_hub import InferenceClient
+
+    client = InferenceClient(provider="auto", api_key=token or None, timeout=TIMEOUT_S)
+
+    def write(messages: Messages, seed: int) -> str:
+        came = client.chat_completion(messages=messages, seed=seed, **_settings(contender))
         return str(came.choices[0].message.content or "")
 
     return write
+
+
+def _settings(contender: Contender) -> dict[str, Any]:
+    return contender.model_dump(include={"model", "max_tokens", "temperature"})
 
 
 def check_address(address: str) -> None:

@@ -7,12 +7,17 @@ from typing import Any
 
 
 class Served:
-    """A server that speaks the protocol; ``calls`` is what it was asked, ``fail`` says which calls fail."""
+    """A server that speaks the protocol; ``calls`` is what it was asked, ``fail`` says which calls fail and how.
+
+    ``elsewhere`` is where redirects lead to, and ``reply`` what is said instead of an answer.
+    """
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
         self.headers: list[str] = []
         self.fail: Any = lambda call: 0
+        self.elsewhere = ""
+        self.reply: Any = None
         self.lock = threading.Lock()
         outer = self
 
@@ -33,8 +38,10 @@ class Served:
                     "model": body["model"],
                     "choices": [choice],
                 }
-                content = json.dumps(reply if not status else {"error": "no"}).encode()
+                content = json.dumps({"error": "no"} if status else outer.reply or reply).encode()
                 self.send_response(status or 200)
+                if status in range(300, 400):
+                    self.send_header("Location", outer.elsewhere)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()

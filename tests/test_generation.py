@@ -111,6 +111,27 @@ def test_when_everything_fails_the_reason_is_given(
     assert len(served.calls) <= 3 + generation.AT_ONCE
 
 
+def test_a_redirect_is_not_followed_wherever_it_leads(
+    project: Project, job: Job, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "GIVE_UP_AFTER", 1)
+    other = Served()
+    served.fail, served.elsewhere = lambda call: 307, f"{other.address}/chat/completions"
+    with pytest.raises(GenerationError, match="which is not followed"):
+        generation.generate(project, [Contender(address=served.address, model="one")], job)
+    other.close()
+    assert served.calls and not other.calls
+
+
+def test_an_address_that_speaks_something_else_is_said_to(
+    project: Project, job: Job, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "GIVE_UP_AFTER", 1)
+    served.reply = {"response": "hello"}
+    with pytest.raises(GenerationError, match="does not answer as OpenAI"):
+        generation.generate(project, [Contender(address=served.address, model="one")], job)
+
+
 FORBIDDEN = [
     "file:///etc/passwd",
     "http://169.254.169.254/v1",
@@ -184,7 +205,7 @@ def test_a_model_is_run_here(project: Project, job: Job, tiny_decoder: Path) -> 
     history = generation.History(project.folder / generation.HISTORY)
     assert len(history.answers) >= 5, "random weights may write nothing but spaces"
     with pytest.raises(GenerationError, match="could not be loaded"):
-        writer_of(Contender(kind="here", model=str(project.folder)))
+        writer_of(Contender(kind="here", model=str(project.folder))).__enter__()
 
 
 @pytest.fixture
