@@ -58,12 +58,20 @@ def wait_until(run: Run, condition: Callable[[Status], bool]) -> Status:
 
 
 def train_here(pairs: pd.DataFrame, output: Path, **settings: Any) -> Run:
-    """`queue.train` with the worker's work done in this process, which has loaded torch already: seconds less a run."""
+    """`queue.train` with the worker's work done in this process."""
+    run = runs.prepare(output, parse_settings(TrainConfig, settings), pairs)
+    work_here(run)
+    if not run.has_model:
+        raise TrainingError(run.status().message)
+    return run
+
+
+def work_here(run: Run) -> None:
+    """What the worker does, in this process, which has loaded torch already: seconds less a run."""
     from accelerate.state import AcceleratorState
 
     from rm_studio.training import worker
 
-    run = runs.prepare(output, parse_settings(TrainConfig, settings), pairs)
     on_term = signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings():
@@ -72,6 +80,3 @@ def train_here(pairs: pd.DataFrame, output: Path, **settings: Any) -> Run:
     finally:
         signal.signal(signal.SIGTERM, on_term)
         AcceleratorState._reset_state(reset_partial_state=True)
-    if not run.has_model:
-        raise TrainingError(run.status().message)
-    return run

@@ -110,7 +110,7 @@ def annotate_tab(studio: Studio, counts: Counts, counts_token: gr.State) -> Anno
             state = gr.HTML()
             with gr.Row():
                 open_page = gr.Button("Open Argilla ↗", variant="primary", visible=False, link_target="_blank")
-                retry = gr.Button("Try again", visible=False)
+                retry = gr.Button("Start", visible=False)
             gr.HTML(KEYS)
         with gr.Column(scale=3, min_width=320):
             gr.HTML('<h3 class="rm-side">Who has done how much</h3>')
@@ -156,7 +156,10 @@ def annotate_tab(studio: Studio, counts: Counts, counts_token: gr.State) -> Anno
         return [
             told,
             gr.update(visible=bool(link), link=link),
-            gr.update(visible=not running and status.state in ("failed", "stopped")),
+            gr.update(
+                value="Try again" if status.state == "failed" else "Start",
+                visible=not running and status.state in ("failed", "stopped"),
+            ),
         ]
 
     def show_counts(session: Session, progress: annotation.Progress | None) -> list[Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from support import LIMIT_S, train_here, wait_until
+from support import LIMIT_S, train_here, wait_until, work_here
 
 from rm_studio.errors import TrainingError
 from rm_studio.training import checkpoints, queue, runs
@@ -50,7 +50,7 @@ def project(workspace: Workspace) -> Project:
 
 @pytest.fixture(scope="module")
 def unbroken(settings: TrainConfig, pairs: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return queue.train(pairs, tmp_path_factory.mktemp("unbroken") / "run", **settings.model_dump())
+    return train_here(pairs, tmp_path_factory.mktemp("unbroken") / "run", **settings.model_dump())
 
 
 def same_course(one: Run, other: Run) -> None:
@@ -97,8 +97,8 @@ def test_a_kill_during_a_save_leaves_the_checkpoint_before_it(
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     assert checkpoints.newest_whole(run.checkpoints) == whole
-    queue.resume(workspace, run)
-    assert wait_for_end(run).state == "completed"
+    work_here(run)
+    assert run.status().state == "completed"
     same_course(run, unbroken)
 
 
@@ -175,8 +175,8 @@ def test_a_full_disk_ends_the_run_cleanly_with_the_last_checkpoint_whole(
         assert "disk" in status.message and "Traceback" not in status.message
         assert checkpoints.newest_whole(run.checkpoints) is not None
         (disk / "filler").unlink()
-        queue.start(run)
-        assert wait_for_end(run).state == "completed"
+        work_here(run)
+        assert run.status().state == "completed"
     finally:
         os.system(f"umount -l {disk}")
 
@@ -221,8 +221,7 @@ def test_an_app_that_starts_later_finds_the_run_that_goes_on(
 def test_going_back_to_the_best_measurement_gives_its_model(
     workspace: Workspace, project: Project, settings: TrainConfig, pairs: pd.DataFrame
 ) -> None:
-    run = queue.submit(workspace, project.runs, settings, pairs)
-    wait_for_end(run)
+    run = train_here(pairs, project.runs / "20260101-000000-000", **settings.model_dump())
     assert run.best is not None
     measured = run.metrics[(run.metrics["split"] == "eval") & (run.metrics["step"] > 0)]
     assert run.best["step"] == measured.loc[measured["loss"].idxmin(), "step"]

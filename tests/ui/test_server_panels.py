@@ -8,6 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect
 from test_browser import LONG_MS, create_project, load_csv, tab
 
+from rm_studio.embedded import server
+from rm_studio.workspace import Workspace
+
 
 def open_panel(page: Page, name: str) -> None:
     tab(page, "Annotate")
@@ -98,3 +101,12 @@ def test_a_taken_name_is_a_choice(opened: Page, csv: Path) -> None:
     page.get_by_role("button", name="Use another name").click()
     expect(page.get_by_text("16 comparisons are in Argilla").first).to_be_visible(timeout=LONG_MS)
     expect(page.get_by_label("Name in Argilla")).to_have_value("Chosen name-2")
+
+
+def test_a_server_that_was_stopped_is_started_from_the_page(opened: Page, argilla: Workspace) -> None:
+    server.stop(argilla)
+    tab(opened, "Annotate")
+    expect(opened.get_by_text("The annotation server was stopped.")).to_be_visible()
+    opened.get_by_role("button", name="Start", exact=True).click()
+    expect(opened.get_by_role("link", name="Open Argilla ↗")).to_be_visible(timeout=LONG_MS)
+    assert server.status(argilla).state == "running"
