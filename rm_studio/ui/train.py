@@ -46,6 +46,10 @@ CHOICES = {
     "copies": "A copy on each", "fsdp": "Spread: FSDP2", "deepspeed": "Spread: DeepSpeed",
 }  # fmt: skip
 
+# Done by the page itself: a field that was changed while the server was asked keeps what it was changed to.
+FILL_IN = """(suited, ...now) => now.map((value, i) =>
+    JSON.stringify(value) === JSON.stringify(suited.seen[i]) ? suited.values[i] : value)"""
+
 
 class TrainTab(NamedTuple):
     back: gr.Button
@@ -98,6 +102,7 @@ def train_tab(studio: Studio) -> TrainTab:
     onward = gr.Button("Next: try it →", variant="primary", visible=False, elem_classes="rm-next")
     copied = runs_view(studio, list(form))
     shown_for = gr.State(None)
+    suited = gr.JSON(visible="hidden")  # what a preset gives, and the fields that it was asked for
 
     def fill(config: TrainConfig) -> list[Any]:
         values = config.model_dump()
@@ -121,11 +126,12 @@ def train_tab(studio: Studio) -> TrainTab:
         name = next((one.name for one in known if one.config == config), OWN)
         return [*fill(config), name, _meaning(project, config, name), session.project]
 
-    def use_preset(session: Session, name: str, base_model: str | None, *values: Any) -> list[Any]:
+    def use_preset(session: Session, name: str, *values: Any) -> Any:
+        base_model = (dict(zip(form, values, strict=True))["base_model"] or "").strip()
         if name == OWN or not base_model:
-            return [gr.skip()] * len(form)
-        chosen = next(one for one in _presets(studio.project(session), base_model.strip()) if one.name == name)
-        return fill(chosen.config)
+            return {"values": values, "seen": values}
+        chosen = next(one for one in _presets(studio.project(session), base_model) if one.name == name)
+        return {"values": fill(chosen.config), "seen": values}
 
     def explain(session: Session, name: str, *values: Any) -> str:
         try:
@@ -185,8 +191,10 @@ def train_tab(studio: Studio) -> TrainTab:
     check.click(begin_check, [studio.session, *fields], None, **quiet)
     stop_check.click(end_check, studio.session, None, **quiet)
     gr.on(
-        [preset.input, form["base_model"].input], use_preset, [studio.session, preset, *fields], fields, **quiet
-    ).then(explain, [studio.session, preset, *fields], means, **quiet)
+        [preset.input, form["base_model"].input], use_preset, [studio.session, preset, *fields], suited, **quiet
+    ).success(None, [suited, *fields], fields, js=FILL_IN, **quiet).then(
+        explain, [studio.session, preset, *fields], means, **quiet
+    )
     gr.on([one.input for name, one in form.items() if name != "base_model"], lambda: OWN, None, preset, **quiet).then(
         explain, [studio.session, preset, *fields], means, **quiet
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import open_newest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from rm_studio import flow
 from rm_studio.config import DataSource
@@ -47,6 +47,22 @@ def train_tab(page: Page, project: Project, tiny_bert: Path) -> Callable[[], Pag
 def submit(studio: Any, project: Project, base: Path, **settings: Any) -> Run:
     config = TrainConfig(base_model=str(base), **settings)
     return queue.submit(studio.workspace, project.runs, config, flow.require_pairs(project))
+
+
+def test_what_is_changed_while_settings_are_looked_up_stays(train_tab: Any, tiny_bert: Path) -> None:
+    page = train_tab()
+    page.get_by_role("button", name="Advanced: every setting").click()
+    expect(page.get_by_label("Balanced")).to_be_checked()
+    held: list[Route] = []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    page.get_by_label("Best", exact=True).check()
+    while not any('"Best"' in (route.request.post_data or "") for route in held):
+        page.wait_for_timeout(50)
+    page.get_by_label("Epochs").fill("7")
+    page.unroute("**/queue/join*")  # lets them go, too
+    expect(page.get_by_label("Stop early after")).to_have_value("4")
+    expect(page.get_by_label("Epochs")).to_have_value("7")
+    expect(page.get_by_label("Own settings")).to_be_checked()
 
 
 def test_check_start_pause_reload_go_on_and_stop(train_tab: Any, project: Project, tiny_bert: Path) -> None:
