@@ -85,8 +85,8 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(browser: Any, studio: RunningApp) -> Iterator[Any]:
-    """A fresh page on the app; at the end no script may have failed and nothing outside been asked for."""
+def window(browser: Any) -> Iterator[Any]:
+    """A new browser's empty page; at the end no script may have failed and nothing outside been asked for."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(20_000)
     page = context.new_page()
@@ -94,11 +94,17 @@ def page(browser: Any, studio: RunningApp) -> Iterator[Any]:
     failures: list[str] = []
     page.on("request", lambda request: None if is_local(request.url) else outside.append(request.url))
     page.on("pageerror", lambda error: failures.append(str(error)))
-    page.goto(studio.url)
     yield page
     context.close()
     assert not outside
     assert not failures
+
+
+@pytest.fixture
+def page(window: Any, studio: RunningApp) -> Any:
+    """A new browser on the app, which opens the newest project."""
+    window.goto(studio.url)
+    return window
 
 
 @pytest.fixture
@@ -124,12 +130,6 @@ def labelling(browser: Any, studio: Any, argilla: Workspace) -> Iterator[Any]:
     context.close()
     assert not outside
     assert not failures
-
-
-def open_newest(page: Any) -> None:
-    """Load the page as a new browser would, which opens the newest project instead of the one it had open."""
-    page.add_init_script("localStorage.clear()")
-    page.reload()
 
 
 def is_local(url: str) -> bool:

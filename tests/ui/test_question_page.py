@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import open_newest
 from playwright.sync_api import Page, expect
 
 from rm_studio import flow
@@ -81,11 +80,12 @@ ANSWERS: dict[str, tuple[int, Callable[[Page, list[str]], None], set[tuple[str, 
 
 @pytest.mark.parametrize("kind", ANSWERS)
 def test_a_kind_of_question_from_the_form_to_the_pairs(
-    page: Page, labelling: Page, studio: Any, tmp_path: Path, kind: str
+    window: Page, labelling: Page, studio: Any, tmp_path: Path, kind: str
 ) -> None:
     n, answer, expected = ANSWERS[kind]
     project = project_of(studio.workspace, f"Kind {kind}", n, tmp_path)
-    open_newest(page)
+    page = window
+    page.goto(studio.url)
     expect(page.get_by_label("Project", exact=True)).to_have_value(project.info.name)
     page.get_by_role("tab", name="2 Question").click()
     page.get_by_label(NAMES[kind], exact=True).check()
@@ -122,10 +122,11 @@ def test_a_kind_of_question_from_the_form_to_the_pairs(
 
 
 def test_guidelines_start_from_ours_checks_are_judged_and_a_new_version_made(
-    page: Page, studio: Any, tmp_path: Path
+    window: Page, studio: Any, tmp_path: Path
 ) -> None:
     project = project_of(studio.workspace, "Plan", 2, tmp_path)
-    open_newest(page)
+    page = window
+    page.goto(studio.url)
     page.get_by_role("tab", name="2 Question").click()
     field = page.get_by_label("Start the guidelines from", exact=True)
     field.click()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import open_newest
 from playwright.sync_api import Page, Route, expect
 
 from rm_studio import flow
@@ -32,14 +31,14 @@ def project(studio: Any, pairs: pd.DataFrame, tmp_path: Path, request: pytest.Fi
 
 
 @pytest.fixture
-def train_tab(page: Page, project: Project, tiny_bert: Path) -> Callable[[], Page]:
-    """Open the page anew and go to the Train tab."""
+def train_tab(window: Page, studio: Any, project: Project) -> Callable[[], Page]:
+    """Open the page and go to the Train tab."""
 
     def open_tab() -> Page:
-        open_newest(page)
-        expect(page.get_by_label("Project", exact=True)).to_have_value(project.info.name)
-        page.get_by_role("tab", name="4 Train").click()
-        return page
+        window.goto(studio.url)
+        expect(window.get_by_label("Project", exact=True)).to_have_value(project.info.name)
+        window.get_by_role("tab", name="4 Train").click()
+        return window
 
     return open_tab
 
