@@ -125,9 +125,13 @@ def mapping_view(studio: Studio) -> Mapping:
             gr.update(choices=optional, value=mapping.category or NONE),
             gr.update(choices=optional, value=mapping.id or NONE),
             selection.pairing,
-            selection.pairs_each,
-            gr.update(choices=_sources(project, mapping), value=selection.baseline or None),
-            selection.together,
+            gr.update(value=selection.pairs_each, visible=selection.pairing == "random"),
+            gr.update(
+                choices=_sources(project, mapping),
+                value=selection.baseline or None,
+                visible=selection.pairing == "baseline",
+            ),
+            gr.update(value=selection.together, visible=selection.pairing == "together"),
             selection.limit,
             selection.longest,
             selection.stratified,
@@ -164,7 +168,7 @@ def mapping_view(studio: Studio) -> Mapping:
     changes = [field.input for field in (*columns, others_as_text)]
     gr.on(changes, show_examples, [studio.session, *fields], examples, trigger_mode="always_last", **quiet)
     gr.on(
-        [pairing.change, answers.change, sources.change],
+        [pairing.input, answers.input, sources.input],
         show_choices,
         [studio.session, *fields],
         [pairs_each, baseline, together],

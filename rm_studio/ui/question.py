@@ -195,13 +195,14 @@ def question_tab(studio: Studio) -> QuestionTab:
     start_view = [*state_view, taken_note, free_name]
     preview_inputs = [studio.session, place, *form.fields]
     gr.on(form.settled, friendly(save), [studio.session, *form.fields], None, **quiet)
+    look: dict[str, Any] = {"fn": show_preview, "inputs": preview_inputs, "outputs": [preview, asked], **quiet}
     for step in (*form.steps, guidelines.started):
-        step.then(friendly(save), [studio.session, *form.fields], None, **quiet)
-    # Of every field, the guidelines too: as a tab is first opened, the fields get their values one after the other.
-    changes = [field.change for field in form.fields]
-    gr.on([*changes, place.change], show_preview, preview_inputs, [preview, asked], trigger_mode="always_last", **quiet)
-    previous.click(lambda place: max(0, place - 1), place, place, **quiet)
-    following.click(lambda place: place + 1, place, place, **quiet)
+        step.then(friendly(save), [studio.session, *form.fields], None, **quiet).then(**look)
+    # What a person does, not every change: as a tab is first opened, the fields get their values one after the other.
+    edits = [field.input for field in form.fields[:-1]]
+    gr.on([*edits, guidelines.text.blur], trigger_mode="always_last", **look)
+    previous.click(lambda place: max(0, place - 1), place, place, **quiet).then(**look)
+    following.click(lambda place: place + 1, place, place, **quiet).then(**look)
     publish.click(start, [studio.session, name, *form.fields], start_view, api_visibility="private")
     go_on.click(go_on_with, [studio.session, name], start_view, api_visibility="private")
     rename.click(use_free_name, [studio.session, free_name], [*start_view, name], api_visibility="private")

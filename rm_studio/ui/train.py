@@ -102,6 +102,7 @@ def train_tab(studio: Studio) -> TrainTab:
     onward = gr.Button("Next: try it →", variant="primary", visible=False, elem_classes="rm-next")
     copied = runs_view(studio, list(form))
     shown_for = gr.State(None)
+    told = gr.State(None)  # the settings as the form now says them, or None where they do not fit
     suited = gr.JSON(visible="hidden")  # what a preset gives, and the fields that it was asked for
 
     def fill(config: TrainConfig) -> list[Any]:
@@ -117,14 +118,14 @@ def train_tab(studio: Studio) -> TrainTab:
     def show_form(session: Session, shown_for: str | None) -> list[Any]:
         """The settings of the newest run, so that a page reloaded in the middle shows what is running."""
         if session.project == shown_for:  # what is being typed stays
-            return [gr.skip()] * (len(form) + 3)
+            return [gr.skip()] * (len(form) + 4)
         project = studio.project(session)
         past = runs.list_runs(project.runs) if project else []
         base = models.BUILTIN_MODEL if models.builtin_available() else SUGGESTED[1]
         known = _presets(project, past[0].config.base_model if past else base)
         config = past[0].config if past else known[1].config
         name = next((one.name for one in known if one.config == config), OWN)
-        return [*fill(config), name, _meaning(project, config, name), session.project]
+        return [*fill(config), name, _meaning(project, config, name), config, session.project]
 
     def use_preset(session: Session, name: str, *values: Any) -> Any:
         base_model = (dict(zip(form, values, strict=True))["base_model"] or "").strip()
@@ -133,13 +134,14 @@ def train_tab(studio: Studio) -> TrainTab:
         chosen = next(one for one in _presets(studio.project(session), base_model) if one.name == name)
         return {"values": fill(chosen.config), "seen": values}
 
-    def explain(session: Session, name: str, *values: Any) -> str:
+    def explain(session: Session, name: str, *values: Any) -> list[Any]:
         try:
-            return _meaning(studio.project(session), read(values), name)
+            config = read(values)
+            return [_meaning(studio.project(session), config, name), config]
         except StudioError as error:
-            return widgets.note(str(error), "warn")
+            return [widgets.note(str(error), "warn"), None]
 
-    def show_start(session: Session, *values: Any) -> list[Any]:
+    def show_start(session: Session, config: TrainConfig | None) -> list[Any]:
         project = studio.project(session)
         n_pairs = _count(project) if project else 0
         lead = (
@@ -158,7 +160,7 @@ def train_tab(studio: Studio) -> TrainTab:
             gr.update(interactive=bool(n_pairs) and not running),
             gr.update(visible=running),
             widgets.job(status, "") if status.state in ("running", "failed", "interrupted") else "",
-            _findings(project, values, read),
+            _findings(project, config),
             gr.update(visible=any(run.has_model for run in every)),
         ]
 
@@ -186,29 +188,28 @@ def train_tab(studio: Studio) -> TrainTab:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     fields = list(form.values())
+    asked = [studio.session, preset, *fields]
     start_view = [waiting, back, start, check, stop_check, checking, found, onward]
     start.click(begin, [studio.session, *fields], studio.session, **quiet)
     check.click(begin_check, [studio.session, *fields], None, **quiet)
     stop_check.click(end_check, studio.session, None, **quiet)
-    gr.on(
-        [preset.input, form["base_model"].input], use_preset, [studio.session, preset, *fields], suited, **quiet
-    ).success(None, [suited, *fields], fields, js=FILL_IN, **quiet).then(
-        explain, [studio.session, preset, *fields], means, **quiet
-    )
-    gr.on([one.input for name, one in form.items() if name != "base_model"], lambda: OWN, None, preset, **quiet).then(
-        explain, [studio.session, preset, *fields], means, **quiet
-    )
+    explained: dict[str, Any] = {"fn": explain, "inputs": asked, "outputs": [means, told], **quiet}
+    gr.on([preset.input, form["base_model"].input], use_preset, asked, suited, **quiet).success(
+        None, [suited, *fields], fields, js=FILL_IN, **quiet
+    ).then(**explained)
+    edits = [one.input for name, one in form.items() if name != "base_model"]
+    gr.on(edits, lambda: OWN, None, preset, **quiet).then(**explained)
     copied.change(
         lambda config: [*fill(TrainConfig.model_validate(config)), OWN] if config else [gr.skip()] * (len(form) + 1),
         copied,
         [*fields, preset],
         **quiet,
-    )
-    studio.session.change(show_form, [studio.session, shown_for], [*fields, preset, means, shown_for], **quiet)
+    ).then(**explained)
+    studio.session.change(show_form, [studio.session, shown_for], [*fields, preset, means, told, shown_for], **quiet)
     gr.on(
-        [studio.runs_token.change, studio.session.change, means.change],
+        [studio.runs_token.change, studio.session.change, told.change],
         show_start,
-        [studio.session, *fields],
+        [studio.session, told],
         start_view,
         **quiet,
     )
@@ -270,15 +271,11 @@ def _meaning(project: Project | None, config: TrainConfig, name: str) -> str:
     return widgets.note(" ".join(words).strip())
 
 
-def _findings(project: Project | None, values: tuple[Any, ...], read: Any) -> str:
+def _findings(project: Project | None, config: TrainConfig | None) -> str:
     known = flow.last_check(project) if project else None
     if project is None or known is None:
         return ""
-    try:
-        current = known.key == flow.check_key(project, read(values))
-    except StudioError:
-        current = False
-    return findings(known, current)
+    return findings(known, config is not None and known.key == flow.check_key(project, config))
 
 
 def findings(check: checks.Check, current: bool) -> str:
