@@ -9,6 +9,7 @@ import typer
 
 from rm_studio import __version__
 from rm_studio.errors import DataError, StudioError
+from rm_studio.ledger import harmless
 from rm_studio.models import BUILTIN_MODEL
 from rm_studio.training.config import TrainConfig
 from rm_studio.workspace import Workspace, write_json
@@ -85,7 +86,7 @@ def train(
     ] = [],  # noqa: B006
 ) -> None:
     """Train a reward model."""
-    from rm_studio import evaluation, judged, tables
+    from rm_studio import evaluation, judged
     from rm_studio.training import queue, runs
 
     settings: dict[str, Any] = {"base_model": base_model}
@@ -94,7 +95,7 @@ def train(
         if not separator:
             raise typer.BadParameter(f"“{item}” is not of the form field=value.")
         settings[field] = value
-    found = judged.pairs_of(tables.read_file(pairs).frame)
+    found = judged.pairs_of(_read(pairs))
     left_out = found.ledger["read"] - found.ledger["kept"]
     print(f"{len(found.frame):,} preference pairs" + (f" ({left_out:,} rows left out)" if left_out else ""))
     seen = ""
@@ -126,7 +127,7 @@ def score(
     from rm_studio import scoring, tables
 
     _check_output(out)
-    frame = _with_columns(tables.read_file(file).frame, ["prompt", "response"])
+    frame = _with_columns(_read(file), ["prompt", "response"])
     result = scoring.load_reward_model(model).score(frame["prompt"].tolist(), frame["response"].tolist())
     frame = frame.drop(columns=tables.NOT_TEXT).assign(score=result.values)
     _write(frame, out)
@@ -146,7 +147,7 @@ def evaluate(
     """Measure a reward model on pairs whose better answer is known."""
     from rm_studio import evaluation, tables
 
-    frame = _with_columns(tables.read_file(file).frame, ["prompt", "chosen", "rejected"])
+    frame = _with_columns(_read(file), ["prompt", "chosen", "rejected"])
     result = evaluation.evaluate_model(model, frame.drop(columns=tables.NOT_TEXT))
     write_json(out, result)
     accuracy, longer = result["accuracy"], result["longer_wins"]
@@ -263,9 +264,15 @@ def _write(frame: Any, out: Path) -> None:
     elif out.suffix.lower() == ".jsonl":
         frame.to_json(out, orient="records", lines=True, force_ascii=False)
     else:
-        frame.map(_harmless).to_csv(out, index=False)
+        safe = frame.rename(columns=harmless).map(lambda cell: harmless(cell) if isinstance(cell, str) else cell)
+        safe.to_csv(out, index=False)
 
 
-def _harmless(cell: Any) -> Any:
-    """A text that a spreadsheet would run as a formula, made one that it shows."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+def _read(file: Path) -> Any:
+    """The table in a file; what was left out or changed while reading it is said."""
+    from rm_studio import tables
+
+    loaded = tables.read_file(file)
+    for note in loaded.notes:
+        print(note, file=sys.stderr)
+    return loaded.frame

@@ -70,8 +70,8 @@ class ColumnMapping(Frozen):
     verdict: Verdict = Field(
         "none",
         title="What the judgement is",
-        description="A choice (1 or 2, A or B, a tie), how much better the second answer is, the probability that the "
-        "second is better, or a rating.",
+        description="A choice (1 or 2, A or B, a tie), how much better one answer is or how probably it is (the chosen "
+        "one; of two side by side the second), or a rating.",
     )
     verdict_in: tuple[str, ...] = Field(
         (), title="Judgement (optional)", description="The column in which people or a program already judged."

@@ -36,6 +36,10 @@ class AnnotationError(StudioError):
     """Argilla answered, but what was asked cannot be done."""
 
 
+class DatasetGoneError(AnnotationError):
+    """What was published is no longer in Argilla."""
+
+
 class NameTakenError(AnnotationError):
     """Another dataset in Argilla has the name; ``free`` is one that none has."""
 

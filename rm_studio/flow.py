@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock
 
 from rm_studio import annotation, data, judged, models, plan, preferences, simulation, tables
 from rm_studio.config import ColumnMapping, DataSource, Selection
-from rm_studio.errors import DataError, StudioError, TrainingError
+from rm_studio.errors import AnnotationError, DataError, DatasetGoneError, StudioError, TrainingError
 from rm_studio.jobs import Job
 from rm_studio.ledger import Ledger
 from rm_studio.tables import hub
@@ -169,15 +170,27 @@ def publish(workspace: Workspace, project: Project, job: Job, name: str | None =
     return f"{reference.n_records:,} comparisons are in Argilla, ready to annotate."
 
 
-def new_version(project: Project) -> None:
+def new_version(workspace: Workspace, project: Project, job: Job) -> str:
     """Let the question be changed: what is published stays as it is, and the next publish makes a dataset beside it.
 
-    The feedback that was pulled is kept; who answers again in the new version replaces their own.
+    What was answered so far is pulled first, since nobody asks that dataset again; who answers again in the new version
+    replaces their own. Returns a closing sentence.
+
+    Raises:
+        AnnotationError: it could not be pulled, so nothing was changed.
     """
     info = project.info
-    if info.argilla is not None:
-        project.update(argilla=None, earlier=(*info.earlier, info.argilla))
-        (project.folder / "publish.json").unlink(missing_ok=True)
+    if info.argilla is None:
+        return "The question can be changed."
+    said = ""
+    try:
+        said = pull(workspace, project, job)
+    except DatasetGoneError:
+        pass  # deleted in Argilla: nothing is lost by leaving it
+    except AnnotationError as error:
+        raise AnnotationError(f"First the answers so far must be pulled, and that did not work. {error}") from error
+    project.update(argilla=None, earlier=(*info.earlier, info.argilla))
+    return f"The question can be changed now. {said}".strip()
 
 
 def dataset_name(project: Project) -> str:
@@ -195,7 +208,8 @@ def known_answers(project: Project) -> dict[str, int]:
 
 def know_answer(project: Project, comparison_id: str, best: int) -> None:
     """Note a comparison's best response."""
-    write_json(project.folder / "known.json", {**known_answers(project), comparison_id: best})
+    with FileLock(project.folder / ".known.lock"):  # two tabs may judge at once
+        write_json(project.folder / "known.json", {**known_answers(project), comparison_id: best})
 
 
 def forget_answers(project: Project) -> None:
@@ -207,9 +221,8 @@ def pull(workspace: Workspace, project: Project, job: Job) -> str:
     """Bring the feedback back from Argilla and make pairs of it; returns a closing sentence."""
     info = project.info
     if info.argilla is None:
-        raise DataError(
-            "Nothing was published yet, so there is no feedback to pull. Publish on the Question tab first."
-        )
+        what = "The new version was not published yet" if info.earlier else "Nothing was published yet"
+        raise DataError(f"{what}, so there is no feedback to pull. Publish on the Question tab first.")
     with annotation.connect(workspace) as connection:
         comparisons = require_comparisons(project)
         feedback = annotation.pull(connection, info.argilla, comparisons, info.question, job.progress)
@@ -221,14 +234,23 @@ def pull(workspace: Workspace, project: Project, job: Job) -> str:
         feedback = merged(kept, feedback, by_comparison=bool(info.earlier))
     write_frame(project.feedback, feedback)
     n_pairs = make_pairs(project)
-    return f"{answers:,} answers pulled; they make {n_pairs:,} preference pairs."
+    others = int((~feedback["id"].isin(set(comparisons["id"])) & (feedback["status"] == "submitted")).sum())
+    said = f"{answers:,} answers pulled; there are {n_pairs:,} preference pairs."
+    if others:
+        said += f" {others:,} answers are about comparisons that are not chosen now; they count again when they are."
+    return said
 
 
 def merged(kept: pd.DataFrame, pulled: pd.DataFrame, by_comparison: bool = False) -> pd.DataFrame:
     """Feedback that was here with what was pulled: a person's is replaced, a file's stays, simulated feedback goes.
 
     With ``by_comparison`` only what a person said of a comparison is replaced: the rest came from an earlier version.
+    Then a draft takes no answer's place.
     """
+    if by_comparison:
+        answered = pd.MultiIndex.from_frame(kept.loc[kept["status"] == "submitted", ["id", "annotator"]])
+        begun = pd.MultiIndex.from_frame(pulled[["id", "annotator"]]).isin(answered)
+        pulled = pulled[~(begun & (pulled["status"] != "submitted"))]
     names = ["id", "annotator"] if by_comparison else ["annotator"]
     fresh = pd.MultiIndex.from_frame(pulled[names]) if by_comparison else pd.Index(pulled["annotator"])
     old = pd.MultiIndex.from_frame(kept[names]) if by_comparison else pd.Index(kept["annotator"])

@@ -6,6 +6,7 @@ stopped goes on where it was, and nothing is paid for twice.
 """
 
 import hashlib
+import itertools
 import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,6 +90,8 @@ def generate(project: Project, contenders: Sequence[Contender], job: Job, token:
         raise DataError("The table was replaced meanwhile. What was written is kept: press the button again.")
     n_columns = add_columns(project, contenders, history)
     rest = f" {failed:,} failed; press the button again to ask for those anew." if failed else ""
+    if mapping.is_judged:
+        rest += " The table’s own judgements are set aside: they say nothing of the new answers."
     if done + failed < total:
         return f"Stopped with {done:,} of {total:,} answers. Press the button again to go on; none is asked for twice."
     return f"{done:,} answers are there, in {n_columns} column{'s' if n_columns > 1 else ''} of the table.{rest}"
@@ -109,7 +112,11 @@ class History:
         self.path = path
         self.answers: dict[str, str] = {}
         if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            text = path.read_text(encoding="utf-8")
+            if text and not text.endswith("\n"):  # cut off: the next answer begins its own line
+                with path.open("a", encoding="utf-8", newline="\n") as file:
+                    file.write("\n")
+            for line in text.splitlines():
                 with suppress(ValueError, KeyError):  # a line that was cut off
                     entry = json.loads(line)
                     self.answers[entry["key"]] = entry["answer"]
@@ -124,19 +131,22 @@ class History:
 def add_columns(project: Project, contenders: Sequence[Contender], history: History) -> int:
     """Put the answers into the project's table, a column a source and answer, and choose them; returns how many.
 
-    A column of the same name that was not written here stays, and ours gets another name.
+    A column of the same name that was not written here, or with other settings, stays, and ours gets another name.
     """
     mapping = project.info.mapping
     assert mapping is not None
-    ours = set(((read_json(project.ledger) or {}).get("generated") or {}).get("columns", []))
+    ours: dict[str, str] = ((read_json(project.ledger) or {}).get("generated") or {}).get("columns", {})
     first = tables.first_rows(project.table, 1)
-    taken = set() if first is None else set(first.columns) - ours
+    there = set() if first is None else set(first.columns)
     names: dict[str, tuple[Contender, int]] = {}
     for contender in contenders:
         for number in range(contender.answers):
-            name = contender.source if not number else f"{contender.source} ({number + 1})"
-            while name in taken or name in names:
-                name += " (written)"
+            base = contender.source if not number else f"{contender.source} ({number + 1})"
+            wordings = itertools.chain([base], (f"{base}, again {count}" for count in itertools.count(2)))
+            settings = _settings_key(contender)
+            name = next(
+                word for word in wordings if word not in names and (word not in there or ours.get(word) == settings)
+            )
             names[name] = (contender, number)
 
     def widened() -> Iterator[pd.DataFrame]:
@@ -149,7 +159,8 @@ def add_columns(project: Project, contenders: Sequence[Contender], history: Hist
             yield frame.assign(**more)
 
     tables.store(project.table, widened())
-    project.note_ledger("generated", {"columns": sorted(ours | set(names))})
+    written = {name: _settings_key(contender) for name, (contender, _) in names.items()}
+    project.note_ledger("generated", {"columns": {**ours, **written}})
     answers = (*mapping.answers, *(name for name in names if name not in mapping.answers))
     project.update(mapping=mapping.model_copy(update={"answers": answers, "verdict": "none", "verdict_in": ()}))
     return len(names)
@@ -171,9 +182,16 @@ def _wanted(prompts: Iterable[Prompt], contender: Contender) -> Iterator[Wanted]
 
 def _key(prompt: Prompt, contender: Contender, number: int) -> str:
     """What makes an answer the same: the prompt, who answers and how, and which of its answers."""
-    settings = contender.model_dump(exclude={"answers"})
-    content = json.dumps([*prompt, settings, number], ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return _hash([*prompt, contender.model_dump(exclude={"answers"}), number])
+
+
+def _settings_key(contender: Contender) -> str:
+    return _hash(contender.model_dump(exclude={"answers"}))
+
+
+def _hash(content: Any) -> str:
+    written = json.dumps(content, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def _messages(prompt: Prompt, system: str) -> Messages:

@@ -97,6 +97,22 @@ def stop(file: Path) -> None:
         job.stopping.set()
 
 
+def stop_all(folder: Path, wait_s: float = 10.0) -> None:
+    """Stop this app's jobs whose state is kept in ``folder``, and wait until none is at work there.
+
+    Raises:
+        StudioError: one goes on, because it has not yet heard that it should stop.
+    """
+    files = [file for file in list(_running) if file.parent == folder]
+    for file in files:
+        stop(file)
+    deadline = time.monotonic() + wait_s
+    while under_way := [status for file in files if (status := read(file)).state == "running"]:
+        if time.monotonic() > deadline:
+            raise StudioError(f"{under_way[0].title} is still under way. Wait until it is done, then try again.")
+        time.sleep(0.05)
+
+
 def read(file: Path) -> JobStatus:
     """The job's state now; one whose process is gone reads as interrupted."""
     content = read_json(file)

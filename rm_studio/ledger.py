@@ -1,6 +1,7 @@
 """The row ledger: what was read, what was kept, what was left out and why, row by row."""
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,7 @@ from rm_studio.tables import shorten
 from rm_studio.workspace import atomic
 
 ROWS_LISTED = 200  # of each reason, to be looked at on a page; all are counted, and all are in the file
+AFTER_SEMICOLON = re.compile(r"(;\s*)(?=[=+@])")  # where lists are separated by semicolons, files in commas split there
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run what begins so (OWASP, CSV injection)
 HEADINGS = ["Why", "Row", "Prompt"]
 
@@ -63,7 +65,8 @@ class Ledger:
 
 
 def harmless(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
+    """A cell that no spreadsheet takes for a formula, also one that begins a new cell at each semicolon."""
+    cell = AFTER_SEMICOLON.sub(r"\1'", cell)
     return f"'{cell}" if cell.startswith(FORMULAS) else cell
 
 

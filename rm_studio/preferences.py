@@ -100,16 +100,19 @@ def make_pairs(comparisons: pd.DataFrame, feedback: pd.DataFrame) -> Pairs:
     for comparison in rows(comparisons):
         ledger.read += 1
         before = len(made)
+        n_ballots = 0
         given = votes.get(comparison["id"], [])
         for first, second in itertools.combinations(range(len(comparison["responses"])), 2):
             ballots = [ballot for vote in given if (ballot := ballot_on(vote, first, second))]
+            n_ballots += len(ballots)
             if pair := _pair(comparison, first, second, ballots):
                 made.append(pair)
         if len(made) > before:
             ledger.kept += 1
             continue
         unanswered = "discarded" if comparison["id"] in discarded else "no answer yet"
-        reason = "annotators split evenly" if given else unanswered
+        told = "annotators split evenly" if n_ballots else "fewer than two of its answers are rated"
+        reason = told if given else unanswered
         ledger.drop(reason, comparison["row"], comparison["prompt"])
     has_strength = any(pair["strength"] is not None for pair in made)
     return Pairs(pd.DataFrame(made, columns=[*PAIR_COLUMNS, *["strength"] * has_strength]), ledger.as_dict())
@@ -118,21 +121,22 @@ def make_pairs(comparisons: pd.DataFrame, feedback: pd.DataFrame) -> Pairs:
 def ballot_on(vote: dict[str, Any], first: int, second: int) -> Ballot | None:
     """What a submitted vote says about two of a comparison's responses; None where it says nothing."""
     ranks = [_rank(vote["ranks"][place]) for place in (first, second)]
-    if ranks == [math.inf, math.inf]:
+    ratings = vote.get("ratings")
+    if isinstance(ratings, float):  # pandas: nothing
+        ratings = None
+    rated = [_number(ratings[place]) for place in (first, second)] if ratings is not None else []
+    # Of several answers only the best may be ranked, and the others are worse; what was not rated may be anything.
+    if ranks == [math.inf, math.inf] or None in rated:
         return None
     won = 0.5 if ranks[0] == ranks[1] else float(ranks[0] < ranks[1])
     sure = vote.get("certainty")
     if sure is not None and not math.isnan(sure) and won != 0.5:
         won = sure if won else 1 - sure
     strength = _number(vote.get("strength"))
-    ratings = vote.get("ratings")
-    if isinstance(ratings, float):  # pandas: nothing
-        ratings = None
     if strength is not None and won != 0.5:
         strength = strength if won > 0.5 else -strength
-    elif ratings is not None:
-        pair = [_number(ratings[place]) for place in (first, second)]
-        strength = None if pair[0] is None or pair[1] is None else pair[0] - pair[1]
+    elif len(rated) == 2 and rated[0] is not None and rated[1] is not None:
+        strength = rated[0] - rated[1]
     return Ballot(won, ranks[0] == ranks[1], strength)
 
 
@@ -170,14 +174,14 @@ def agreement(feedback: pd.DataFrame) -> Share:
     """How often two annotators who compared the same two answers said the same of them (``n`` = such cases)."""
     agreed = cases = 0
     people = feedback[(feedback["status"] == "submitted") & (feedback["annotator"] != THE_FILE)]
-    for _, group in people.groupby("id")["ranks"]:
-        for one, other in itertools.combinations(group, 2):
-            for first, second in itertools.combinations(range(len(one)), 2):
-                said = [(_rank(ranks[first]), _rank(ranks[second])) for ranks in (one, other)]
-                if (math.inf, math.inf) in said:
+    for _, group in people.reindex(columns=FEEDBACK_COLUMNS).groupby("id"):
+        for one, other in itertools.combinations(rows(group), 2):
+            for first, second in itertools.combinations(range(len(one["ranks"])), 2):
+                said = [ballot.first for vote in (one, other) if (ballot := ballot_on(vote, first, second))]
+                if len(said) < 2:
                     continue
                 cases += 1
-                agreed += len({(a > b) - (a < b) for a, b in said}) == 1
+                agreed += len({(share > 0.5) - (share < 0.5) for share in said}) == 1
     return wilson(agreed, cases)
 
 

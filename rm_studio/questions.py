@@ -30,6 +30,7 @@ class KindInfo(NamedTuple):
     several: bool
 
 
+LABEL_HINT = "Read both, then choose the better one. Say so when they are about the same. Discard when both are bad."
 KINDS: dict[Kind, KindInfo] = {
     "best_of_two": KindInfo(
         "The better of two",
@@ -110,6 +111,7 @@ def asked(question: Question, n: int) -> list[Asked]:
     if question.kind == "best_of_two" and not tie:
         main = [Asked(question.name, "rating", title, hint, {str(value): "" for value in question.values}, True)]
     elif question.kind in ("best_of_two", "best_of_many"):
+        hint = LABEL_HINT if hint == KINDS["best_of_two"].hint else hint  # there are no numbers to choose
         main = [Asked(question.name, "label", title, hint, {**answers, **tie}, True)]
     elif question.kind == "ranking":
         places = {f"response-{place}": name for place, name in answers.items()}

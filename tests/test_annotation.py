@@ -1,7 +1,9 @@
 """Argilla for real: published, labelled through its API, counted and pulled; and what goes wrong (FAULTS, Argilla)."""
 
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import httpx
@@ -215,7 +217,7 @@ def test_the_jobs_of_the_tabs_publish_and_pull(argilla: Workspace, connection: C
     for record in annotator.records()[:5]:
         annotator.answer(record, "submitted", 1)
     pulled = flow.pull(argilla, project, jobs.Job(project.folder / "x.json", "Pulling"))
-    assert pulled == "5 answers pulled; they make 5 preference pairs."
+    assert pulled == "5 answers pulled; there are 5 preference pairs."
     assert len(flow.require_pairs(project)) == 5
 
 
@@ -298,3 +300,24 @@ def test_the_labelling_page_asks_nothing_of_the_outside_world(connection: Connec
     for sheet in sheets:
         assert "@import url(http" not in connection.http.get(sheet).text
     assert isinstance(connection.http, httpx.Client)
+
+
+def test_a_key_never_follows_a_redirect() -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    class Redirects(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers.get("X-Argilla-Api-Key")))
+            self.send_response(307)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Redirects) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        with pytest.raises(ServerError, match="leads on to .*/elsewhere. Write that address"):
+            annotation.connect_to(f"http://127.0.0.1:{http.server_port}", "planted-key")
+        http.shutdown()
+    assert asked == [("/api/v1/version", None)]

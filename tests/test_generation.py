@@ -164,7 +164,7 @@ def test_a_column_of_one_s_own_is_not_overwritten_and_a_system_prompt_is_sent(
     mapping = made.info.mapping
     assert mapping is not None and mapping.system == "system"
     generation.generate(made, [Contender(address=served.address, model="one")], job)
-    assert column(made, "one") == ["mine", "mine"] and column(made, "one (written)")[0] == "Answer to p by one"
+    assert column(made, "one") == ["mine", "mine"] and column(made, "one, again 2")[0] == "Answer to p by one"
     generation.generate(made, [Contender(address=served.address, model="one")], job)
     assert len(served.calls) == 2
     assert {call["messages"][0]["content"] for call in served.calls} == {"Be brief.", "Be kind."}
@@ -239,3 +239,21 @@ def test_transformers_serve_is_asked_for_real(project: Project, serving: str, ti
     status = jobs.read(file)
     assert status.state == "done", status.message
     assert len(generation.History(project.folder / generation.HISTORY).answers) >= 5
+
+
+def test_the_same_model_with_other_settings_stands_beside_itself(project: Project, job: Job, served: Served) -> None:
+    generation.generate(project, [Contender(address=served.address, model="one", system="Be brief.")], job)
+    generation.generate(project, [Contender(address=served.address, model="one", system="Be long.")], job)
+    calls = len(served.calls)
+    assert all(column(project, "one")) and all(column(project, "one, again 2"))
+    generation.generate(project, [Contender(address=served.address, model="one", system="Be brief.")], job)
+    assert len(served.calls) == calls and project.info.mapping is not None
+    assert len([name for name in project.info.mapping.answers if name.startswith("one")]) == 2
+
+
+def test_an_answer_that_was_cut_off_costs_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "generated.jsonl"
+    path.write_text('{"key": "a", "answer": "A"}\n{"key": "b", "ans', encoding="utf-8")
+    history = generation.History(path)
+    history.add(generation.Wanted(generation.Prompt("p", ""), 0, "c"), "one", "C")
+    assert generation.History(path).answers == {"a": "A", "c": "C"}

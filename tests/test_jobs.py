@@ -60,3 +60,23 @@ def test_a_job_whose_app_died_reads_as_interrupted(tmp_path: Path) -> None:
     status = jobs.read(file)
     assert status.state == "interrupted"
     assert "goes on where it was" in status.message
+
+
+def test_before_a_folder_goes_its_jobs_are_ended(tmp_path: Path) -> None:
+    def work(job: Job) -> str:
+        job.stopping.wait(20)
+        return "Stopped in the middle."
+
+    jobs.start(tmp_path / "one" / "load.json", "Reading", work)
+    other = jobs.start(tmp_path / "two" / "load.json", "Reading", work)
+    jobs.stop_all(tmp_path / "one")
+    assert jobs.read(tmp_path / "one" / "load.json").state == "stopped"
+    assert jobs.read(tmp_path / "two" / "load.json").state == "running"
+    jobs.stop(tmp_path / "two" / "load.json")
+    other.join()
+
+    deaf = threading.Event()
+    jobs.start(tmp_path / "three" / "load.json", "Reading", lambda job: str(deaf.wait(20)))
+    with pytest.raises(StudioError, match="still under way"):
+        jobs.stop_all(tmp_path / "three", wait_s=0.2)
+    deaf.set()

@@ -10,8 +10,9 @@ from rm_studio import annotation, data, flow, preferences, questions
 from rm_studio.annotation import Connection
 from rm_studio.config import ColumnMapping, Question, Selection
 from rm_studio.errors import AnnotationError, StudioError
+from rm_studio.jobs import Job
 from rm_studio.settings import parse_settings
-from rm_studio.workspace import Project, Workspace, write_frame
+from rm_studio.workspace import Project, Workspace, read_frame, write_frame
 
 NUMBERS = iter(range(1000))
 QUALITY = {"best": 3, "good": 2, "fair": 2, "bad": 1}  # what the annotator means: good and fair are a tie
@@ -149,13 +150,28 @@ def test_a_question_about_two_is_refused_for_three(argilla: Workspace, connectio
 
 def test_a_new_version_is_a_dataset_beside_the_old_one(argilla: Workspace, connection: Connection) -> None:
     project = project_of(argilla, Question(title="Old"), 2)
-    first = annotation.publish(connection, project, flow.require_comparisons(project), name=f"{project.slug}-old")
-    flow.new_version(project)
+    answer_all(connection, project, lambda record: {"choose-best": 1 if quality(record, 1) > quality(record, 2) else 2})
+    first = project.info.argilla
+    assert "12 answers pulled" in flow.new_version(argilla, project, Job(project.folder / "new.json", "New version"))
+    feedback = read_frame(project.feedback)
+    assert feedback is not None and len(feedback) == 12, "what nobody had pulled yet is here"
     assert project.info.argilla is None and project.info.earlier == (first,)
     project.update(question=Question(kind="strength"))
     second = annotation.publish(connection, project, flow.require_comparisons(project), name=flow.dataset_name(project))
     assert second.name == f"{project.slug}-v2" and second.id != first.id
-    assert annotation.progress(connection, first).total == annotation.progress(connection, second).total == 12
+    assert first and annotation.progress(connection, first).total == annotation.progress(connection, second).total == 12
+
+
+def test_answers_to_comparisons_that_are_not_chosen_now_are_kept(argilla: Workspace, connection: Connection) -> None:
+    project = project_of(argilla, Question(), 2)
+    comparisons = flow.require_comparisons(project)
+    answer_all(connection, project, lambda record: {"choose-best": 1 if quality(record, 1) > quality(record, 2) else 2})
+    write_frame(project.comparisons, comparisons.head(3))
+    said = flow.pull(argilla, project, Job(project.folder / "pull.json", "Pulling"))
+    assert "there are 3 preference pairs" in said and "9 answers are about comparisons" in said
+    write_frame(project.comparisons, comparisons)
+    assert flow.make_pairs(project) == 12
+    assert all(text.startswith("best") for text in flow.require_pairs(project)["chosen"])
 
 
 @pytest.mark.parametrize(

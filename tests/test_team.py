@@ -286,7 +286,7 @@ def test_the_stock_server_serves_just_as_well(stock: OwnServer, workspace: Works
         assert people.reset_password(connection, "anna")
         people.remove(connection, "anna")
         assert people.add(connection, "anna") is None, "on a server of the team's own a password is left alone"
-    assert flow.pull(workspace, project, job) == "7 answers pulled; they make 7 preference pairs."
+    assert flow.pull(workspace, project, job) == "7 answers pulled; there are 7 preference pairs."
 
 
 def test_a_server_of_one_s_own_is_remembered_privately_and_forgotten(stock: OwnServer, workspace: Workspace) -> None:

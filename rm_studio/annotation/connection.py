@@ -137,9 +137,11 @@ def connect_to(api_url: str, api_key: str, workspace: str = "", hub_token: str =
         raise CredentialsError("An API key is needed. You find yours in Argilla under “My settings”.")
     headers = {"Authorization": f"Bearer {hub_token}"} if hub_token else {}
     try:
-        with httpx.Client(base_url=api_url, timeout=CONNECT_LIMIT_S, follow_redirects=True, headers=headers) as http:
-            version = http.get("/api/v1/version").raise_for_status().json()["version"]
-            _check_version(str(version))
+        with httpx.Client(base_url=api_url, timeout=CONNECT_LIMIT_S, headers=headers) as http:
+            found = http.get("/api/v1/version")
+            if found.has_redirect_location:  # which the key must not follow
+                raise ServerError(f"{api_url} leads on to {found.headers['location']}. Write that address instead.")
+            _check_version(str(found.raise_for_status().json()["version"]))
             me = http.get("/api/v1/me", headers={"X-Argilla-Api-Key": api_key})
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise ServerError(_no_answer(api_url, error, bool(hub_token))) from error

@@ -11,7 +11,7 @@ from rm_studio import questions
 from rm_studio.annotation.connection import GONE, Connection, translated
 from rm_studio.annotation.texts import shown
 from rm_studio.config import ArgillaDataset, Question
-from rm_studio.errors import AnnotationError, NameTakenError
+from rm_studio.errors import AnnotationError, DatasetGoneError, NameTakenError
 from rm_studio.preferences import FEEDBACK_COLUMNS
 from rm_studio.workspace import Project, now, rows
 
@@ -155,10 +155,11 @@ def pull(
     question: Question,
     on_progress: OnProgress = lambda done, total: None,
 ) -> pd.DataFrame:
-    """Everybody's feedback on the comparisons, un-shuffled (`preferences.FEEDBACK_COLUMNS`).
+    """Everybody's feedback, un-shuffled (`preferences.FEEDBACK_COLUMNS`), on all that was published.
 
     Raises:
-        AnnotationError: the dataset is gone, or fewer records came than it holds.
+        DatasetGoneError: the dataset is gone.
+        AnnotationError: it is on another server, or fewer records came than it holds.
     """
     orders = dict(zip(comparisons["id"], comparisons["order"], strict=True))
     feedback: list[dict[str, Any]] = []
@@ -170,8 +171,10 @@ def pull(
         for record in _records(connection, dataset_id):
             seen.add(record["id"])
             order = orders.get(record["external_id"])
-            if order is not None:
-                feedback.extend(_feedback(record, question, [int(place) for place in order], names))
+            if order is None:  # the project has chosen other comparisons since; it may come back to this one
+                order = filter(None, str((record.get("metadata") or {}).get("order") or "").split(","))
+            if places := [int(place) for place in order]:
+                feedback.extend(_feedback(record, question, places, names))
             if len(seen) % PAGE == 0:
                 on_progress(len(seen), total)
         total = connection.client.api.datasets.get_progress(dataset_id).total
@@ -290,7 +293,7 @@ def _required(connection: Connection, reference: ArgillaDataset) -> UUID:
         raise AnnotationError("This project was published to another Argilla server. Publish it to this one first.")
     dataset = _find(connection, reference.name, reference.workspace)
     if dataset is None:
-        raise AnnotationError(GONE)
+        raise DatasetGoneError(GONE)
     return cast(UUID, dataset.id)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from rm_studio.config import ColumnMapping
 from rm_studio.data import turns
+from rm_studio.errors import DataError
 from rm_studio.preferences import THE_FILE
 from rm_studio.tables import NOT_TEXT
 
@@ -165,9 +166,13 @@ def _side_by_side(row: _Row) -> Item:
         votes = _choices(row, len(answers))
     elif len(answers) == 2 and kind == "strength" and (strength := row.number(columns[0])) is not None:
         votes = [Vote(THE_FILE, "submitted", _ranks_of([-strength, strength]), strength=abs(strength))]
-    elif len(answers) == 2 and kind == "probability" and (chance := row.number(columns[0])) is not None:
-        sure = max(chance, 1 - chance)
-        votes = [Vote(THE_FILE, "submitted", _ranks_of([1 - chance, chance]), certainty=sure)]
+    elif len(answers) == 2 and kind == "probability" and row.text(columns[0]).strip():
+        chance = row.number(columns[0])
+        if chance is None or not 0 <= chance <= 1:
+            problem = problem or "the probability is not from 0 to 1"
+        else:
+            sure = max(chance, 1 - chance)
+            votes = [Vote(THE_FILE, "submitted", _ranks_of([1 - chance, chance]), certainty=sure)]
     elif kind == "rating" and len(columns) == len(answers):
         votes = _rated([row.number(column) for column in columns])
     return Item(row.name, prompt, answers, row.category, votes, problem)
@@ -184,8 +189,8 @@ def _chosen(row: _Row) -> Item:
         strength = numbers[0]
     elif kind == "probability" and numbers:
         certainty, strength = numbers[0], numbers[1] if len(numbers) > 1 else None
-        if certainty is not None and not 0.5 <= certainty <= 1:
-            problem = "p_chosen is not from 0.5 (a tie) to 1 (sure)"
+        if row.text(columns[0]).strip() and (certainty is None or not 0.5 <= certainty <= 1):
+            problem = problem or "p_chosen is not from 0.5 (a tie) to 1 (sure)"
     ranks: list[int | None] = [1, 1] if certainty == 0.5 else [1, 2]
     return Item(
         row.name,
@@ -294,12 +299,18 @@ def _choices(row: _Row, n: int) -> list[Vote]:
 def _choice(entry: dict[str, Any], n: int, columns: Sequence[str]) -> Vote:
     place = choice_of(entry.get("value"), n, columns)
     status = str(entry.get("status") or "submitted")
+    if place is None and _number(entry.get("value")) == 0:
+        raise DataError(
+            "A judgement is 0, which could mean the first answer or a tie. Write 1, 2 or “tie”, or let the names of "
+            "the answers’ columns end in 0 and 1."
+        )
     if status == "submitted" and place is None:
         status = "discarded"
     if status != "submitted" or place is None:
         return Vote(str(entry.get("user_id") or "annotator"), status, [])
     ranks: list[int | None] = [1] * n if place == 0 else _best(place - 1, n)
-    return Vote(str(entry.get("user_id") or "annotator"), status, ranks, place=place or None)
+    who = str(entry.get("user_id") or "annotator")
+    return Vote(who, status, ranks, place=place if place and who != THE_FILE else None)  # a file shows nothing
 
 
 def _best(winner: int, n: int) -> list[int | None]:
@@ -315,7 +326,10 @@ def choice_of(value: Any, n: int, columns: Sequence[str] = ()) -> int | None:
     number = _number(value)
     endings = [ENDING.split(column.lower())[-1] for column in columns]
     plain = str(int(number)) if number is not None and number == int(number) else word
-    if len(set(endings)) == n and plain in endings:  # response_0 and response_1 are chosen by 0 and 1
+    # Endings count only where all columns are numbered the same way: response_0 and response_1 are chosen by 0 and 1,
+    # while beside “original_response” the 1 of “response-1” says nothing.
+    schemes = ([str(place) for place in range(start, start + n)] for start in (0, 1))
+    if sorted(endings) in [*schemes, list("abcdefgh"[:n])] and plain in endings:
         return endings.index(plain) + 1
     if number is not None and number == int(number) and 1 <= number <= n:
         return int(number)

@@ -21,9 +21,9 @@ from rm_studio.workspace import Project, Workspace, read_frame, read_json, rows
 log = logging.getLogger(__name__)
 REFRESH_S = 3.0
 KEYS = (
-    '<p class="rm-small">There: the keys <kbd>1</kbd> and <kbd>2</kbd> choose and submit at once, '
-    "<kbd>Backspace</kbd> discards. To think again later, click a number and save a draft with <kbd>Ctrl</kbd>+"
-    "<kbd>S</kbd>.</p>"
+    '<p class="rm-small">There: asked for the better of two, the keys <kbd>1</kbd> and <kbd>2</kbd> choose and submit '
+    "at once; <kbd>Backspace</kbd> discards. To think again later, click a number and save a draft with "
+    "<kbd>Ctrl</kbd>+<kbd>S</kbd>.</p>"
 )
 COLUMNS = ["Annotator", "Submitted", "Discarded", "Draft", "Pending", "Last seen at work"]
 
@@ -212,7 +212,9 @@ def annotate_tab(studio: Studio, counts: Counts, counts_token: gr.State) -> Anno
         n_pairs = 0 if pairs is None else len(pairs)
         return [
             told,
-            _summary(feedback, flow.known_answers(project)) + widgets.ledger(ledger, "preference pairs"),
+            _summary(feedback, flow.known_answers(project))
+            + widgets.facts([("preference pairs", f"{n_pairs:,}")])
+            + widgets.ledger(ledger, "with a pair"),
             gr.update(
                 value=_pairs(pairs),
                 visible=n_pairs > 0,

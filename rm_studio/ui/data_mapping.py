@@ -25,8 +25,8 @@ SHAPES: dict[Shape, str] = {
 VERDICTS: dict[Verdict, str] = {
     "none": "nothing beyond the columns above",
     "choice": "which is better (1 or 2, A or B, a tie)",
-    "strength": "how much better the second is (negative: the first)",
-    "probability": "the probability that the second is better",
+    "strength": "how much better: the chosen one, or the second (negative: the first)",
+    "probability": "the probability that the chosen one, or the second, is better",
     "rating": "a rating of each answer",
 }
 PAIRINGS = {"all": "Every pair", "random": "Some pairs", "baseline": "Each against one", "together": "All at once"}
@@ -218,10 +218,13 @@ def _examples(project: Project, mapping: ColumnMapping, others_as_text: bool) ->
     except StudioError as error:
         return widgets.note(str(error), "warn")
     found: list[Item] = []
-    for item in data.items([first], mapping, others_as_text):
-        found.append(item)
-        if len([one for one in found if not one.problem]) == EXAMPLES:
-            break
+    try:
+        for item in data.items([first], mapping, others_as_text):
+            found.append(item)
+            if len([one for one in found if not one.problem]) == EXAMPLES:
+                break
+    except StudioError as error:
+        return widgets.note(str(error), "warn")
     usable = [item for item in found if not item.problem] or found
     return widgets.examples(usable[:EXAMPLES])
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from rm_studio import flow
+from rm_studio import flow, jobs
 from rm_studio.errors import WorkspaceError
 from rm_studio.training import runs
 from rm_studio.ui import widgets
@@ -91,6 +91,7 @@ def project_bar(workspace: Workspace, session: gr.State) -> ProjectBar:
             return [session, gr.update(visible=False), choices(workspace, project.slug)]
         for run in runs.list_runs(project.runs):
             run.end()
+        jobs.stop_all(project.folder)
         workspace.delete(project)
         left = workspace.projects()
         return [

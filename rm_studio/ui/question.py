@@ -14,6 +14,7 @@ from rm_studio.ui.server_panels import labelling_url
 from rm_studio.ui.session import Session, Studio, cached_frame, friendly, publish_job
 from rm_studio.workspace import Project, rows
 
+PULL_S = 60.0  # a new version begins with a pull
 TAKEN = 8  # the place of the choice for a name that is taken, among what `show_state` updates
 
 
@@ -169,7 +170,11 @@ def question_tab(studio: Studio) -> QuestionTab:
     @friendly
     def make_new_version(session: Session) -> list[Any]:
         project = studio.require_project(session)
-        flow.new_version(project)
+
+        def work(job: jobs.Job) -> str:
+            return flow.new_version(studio.workspace, project, job)
+
+        jobs.start(publish_job(project), "Pulling what was answered", work).join(PULL_S)
         return [*show_state(session), flow.dataset_name(project)]
 
     @friendly

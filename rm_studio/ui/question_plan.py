@@ -33,6 +33,7 @@ def plan_panel(studio: Studio, question: gr.State) -> None:
                 skip = gr.Button("Not clear: another one", size="sm")
                 forget = gr.Button("Forget all", size="sm", variant="stop")
     place = gr.State(0)
+    showing = gr.State("")  # the id of the comparison shown: what is left changes when another tab judges one
 
     def show_plan(session: Session, question: Question | None) -> str:
         project = studio.project(session)
@@ -46,7 +47,7 @@ def plan_panel(studio: Studio, question: gr.State) -> None:
         project = studio.project(session)
         comparisons = cached_frame(project.comparisons) if project else None
         if project is None or comparisons is None:
-            return ["", "", *[gr.update(interactive=False)] * 4]
+            return ["", "", *[gr.update(interactive=False)] * 4, ""]
         known = flow.known_answers(project)
         wanted = max(FEWEST, round(SHARE * len(comparisons)))
         fixed = _is_published(project)
@@ -57,7 +58,7 @@ def plan_panel(studio: Studio, question: gr.State) -> None:
         left = usable[~usable["id"].isin(set(known))]
         if fixed or left.empty:
             shown = widgets.small("These need comparisons of two answers.") if usable.empty else ""
-            return [widgets.small(words), shown, *[gr.update(interactive=False)] * 4]
+            return [widgets.small(words), shown, *[gr.update(interactive=False)] * 4, ""]
         row = rows(left.iloc[[place % len(left)]])[0]
         answers = [row["responses"][int(index)] for index in row["order"]]
         active = gr.update(interactive=True)
@@ -68,18 +69,16 @@ def plan_panel(studio: Studio, question: gr.State) -> None:
             active,
             active,
             gr.update(interactive=bool(known)),
+            row["id"],
         ]
 
     def judged(answer: int) -> Any:
         @friendly
-        def note(session: Session, place: int) -> list[Any]:
+        def note(session: Session, place: int, showing: str) -> list[Any]:
             project = studio.require_project(session)
-            known = flow.known_answers(project)
             comparisons = flow.require_comparisons(project)
-            usable = comparisons[comparisons["responses"].map(len) == 2]
-            left = usable[~usable["id"].isin(set(known))]
-            row = rows(left.iloc[[place % len(left)]])[0]
-            flow.know_answer(project, row["id"], int(row["order"][answer]))
+            for row in rows(comparisons[comparisons["id"] == showing]):
+                flow.know_answer(project, showing, int(row["order"][answer]))
             return show_check(session, place)
 
         return note
@@ -90,7 +89,7 @@ def plan_panel(studio: Studio, question: gr.State) -> None:
         return show_check(session, 0)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    view = [state, shown, *judge, skip, forget]
+    view = [state, shown, *judge, skip, forget, showing]
     gr.on(
         [studio.data_token.change, studio.feedback_token.change, question.change],
         show_plan,
@@ -100,7 +99,7 @@ def plan_panel(studio: Studio, question: gr.State) -> None:
     )
     gr.on([studio.data_token.change, place.change], show_check, [studio.session, place], view, **quiet)
     for answer, button in enumerate(judge):
-        button.click(judged(answer), [studio.session, place], view, **quiet)
+        button.click(judged(answer), [studio.session, place, showing], view, **quiet)
     skip.click(lambda place: place + 1, place, place, **quiet)
     forget.click(forget_all, studio.session, view, **quiet)
 

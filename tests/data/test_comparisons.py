@@ -1,5 +1,6 @@
 """Rows become comparisons; what does not is counted (FAULTS, data)."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from rm_studio import data, tables
 from rm_studio.config import ColumnMapping, Selection
 from rm_studio.errors import DataError
-from rm_studio.ledger import Ledger
+from rm_studio.ledger import Ledger, harmless
 from rm_studio.tables.cells import finished
 
 TWO = ColumnMapping(prompt="prompt", answers=("a", "b"))
@@ -184,3 +185,9 @@ def test_the_tutorial_s_columns_are_mapped_as_the_tutorial_does(shared_data: obj
     assert ledger["read"] == 805
     assert len(comparisons) + sum(dropped(ledger).values()) == 805  # type: ignore[arg-type]
     assert set(comparisons["sources"][0]) == {"original_response", "response-1"}
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "@x", "+1", "-1", "hello;=1+1", "a; @SUM(1)"])
+def test_no_cell_is_left_that_a_spreadsheet_would_run(cell: str) -> None:
+    assert not re.search(r"(^|;\s*)[=+@-]", harmless(cell))
+    assert harmless("plain; text - a+b = c") == "plain; text - a+b = c"

@@ -5,8 +5,10 @@ import json
 import pandas as pd
 import pytest
 
-from rm_studio import judged, tables
+from rm_studio import data, judged, tables
+from rm_studio.config import ColumnMapping
 from rm_studio.errors import DataError
+from rm_studio.preferences import make_pairs
 from rm_studio.tables.cells import finished
 
 
@@ -94,3 +96,50 @@ def test_doubt_and_strength_of_a_table_go_into_its_pairs() -> None:
     assert pairs.loc["p2", "p_chosen"] == 0.5 and pairs.loc["p3", "p_chosen"] == 1.0
     with pytest.raises(DataError, match=r"from 0\.5"):
         judged.pairs_of(finished(frame.assign(p_chosen=0.2)))
+
+
+@pytest.mark.parametrize(
+    ("columns", "choices", "expected"),
+    [
+        (("original_response", "response-1"), ["1", "2"], ["one", "two"]),
+        (("answer_claude_2", "answer_gpt_4"), ["1", "2"], ["one", "two"]),
+        (("response_0", "response_1"), ["0", "1"], ["one", "two"]),
+        (("response-1", "response-2"), ["1", "2"], ["one", "two"]),
+        (("answer_a", "answer_b"), ["a", "b"], ["one", "two"]),
+    ],
+)
+def test_a_choice_means_a_place_unless_all_columns_are_numbered_alike(
+    columns: tuple[str, str], choices: list[str], expected: list[str]
+) -> None:
+    rows = {"prompt": ["p", "q"], columns[0]: ["one", "one"], columns[1]: ["two", "two"], "choice": choices}
+    mapping = ColumnMapping(prompt="prompt", answers=columns, verdict="choice", verdict_in=("choice",))
+    made = data.build_comparisons(finished(pd.DataFrame(rows)), mapping, 42)
+    pairs = make_pairs(made.frame, made.feedback).frame
+    assert pairs["chosen"].tolist() == expected
+
+
+def test_a_choice_of_0_that_may_mean_the_first_or_a_tie_is_asked_about() -> None:
+    rows = {"prompt": ["p", "q"], "one": ["a", "a"], "two": ["b", "b"], "choice": ["0", "1"]}
+    mapping = ColumnMapping(prompt="prompt", answers=("one", "two"), verdict="choice", verdict_in=("choice",))
+    with pytest.raises(DataError, match="could mean the first answer or a tie"):
+        data.build_comparisons(finished(pd.DataFrame(rows)), mapping, 42)
+
+
+def test_what_was_not_rated_is_neither_better_nor_worse() -> None:
+    rows = {"prompt": ["p"] * 3, "answer": ["good", "unknown", "bad"], "rating": ["5", "", "1"]}
+    mapping = ColumnMapping(
+        shape="rows", prompt="prompt", answers=("answer",), verdict="rating", verdict_in=("rating",)
+    )
+    made = data.build_comparisons(finished(pd.DataFrame(rows)), mapping, 42)
+    found = make_pairs(made.frame, made.feedback)
+    assert found.frame[["chosen", "rejected"]].to_numpy().tolist() == [["good", "bad"]]
+    assert found.ledger["dropped"][0]["reason"] == "fewer than two of its answers are rated"
+
+
+@pytest.mark.parametrize("chance", ["73", "-1", "12 %"])
+def test_a_probability_that_is_none_is_left_out_and_counted(chance: str) -> None:
+    rows = {"prompt": ["p", "q"], "one": ["a", "a"], "two": ["b", "b"], "chance": [chance, "0.3"]}
+    mapping = ColumnMapping(prompt="prompt", answers=("one", "two"), verdict="probability", verdict_in=("chance",))
+    made = data.build_comparisons(finished(pd.DataFrame(rows)), mapping, 42)
+    assert made.ledger["dropped"][0]["reason"] == "the probability is not from 0 to 1"
+    assert make_pairs(made.frame, made.feedback).frame["p_chosen"].tolist() == [0.7]

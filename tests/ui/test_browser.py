@@ -103,7 +103,7 @@ def test_from_a_csv_to_a_model_that_scores(page: Page, studio: Any, csv: Path) -
     # The counts move by themselves; pull.
     expect(page.get_by_text("12 of 16 comparisons have all their answers.")).to_be_visible()
     page.get_by_role("button", name="Pull feedback").click()
-    expect(page.get_by_text("12 answers pulled; they make 12 preference pairs.")).to_be_visible()
+    expect(page.get_by_text("12 answers pulled; there are 12 preference pairs.")).to_be_visible()
 
     # Train: start, watch, reload in the middle, find it all again.
     page.get_by_role("button", name="Next: train").click()
