@@ -88,6 +88,8 @@ def _verdict(result: dict[str, Any]) -> str:
         f"(95 % sure of {accuracy['low']:.0%} to {accuracy['high']:.0%}). Always choosing the {length} answer would be "
         f"right {share:.0%} of the time"
     )
+    if result.get("picked_as_best"):
+        text += " (a little flattered: the step was picked by its loss on some of these pairs)"
     if result["n_pairs"] < FEW_PAIRS:
         return f"Too few pairs to tell. {text}. Hold out more, or annotate more."
     if is_convincing(result):

@@ -317,7 +317,7 @@ def test_a_key_never_follows_a_redirect() -> None:
 
     with HTTPServer(("127.0.0.1", 0), Redirects) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
-        with pytest.raises(ServerError, match="leads on to .*/elsewhere. Write that address"):
+        with pytest.raises(ServerError, match="leads on to"):
             annotation.connect_to(f"http://127.0.0.1:{http.server_port}", "planted-key")
         http.shutdown()
     assert asked == [("/api/v1/version", None)]

@@ -44,3 +44,9 @@ def test_the_reading_is_careful_with_few_pairs_and_with_length() -> None:
     assert "not yet clear" in evaluation.reading(result([1.0] * 100, [0.0] * 100))
     lengths = {"chosen": ["x"] * 100, "rejected": ["x", "xy"] * 50}
     assert "more than length" in evaluation.reading(result([1.0] * 100, [0.0] * 100, lengths))
+
+
+def test_a_step_that_was_picked_by_these_pairs_is_said_to_flatter() -> None:
+    honest = result([1.0] * 100, [0.0] * 100)
+    assert "flattered" not in evaluation.reading(honest)
+    assert "flattered" in evaluation.reading({**honest, "picked_as_best": True})

@@ -23,6 +23,7 @@ def test_each_field_of_a_form_has_its_label_and_help(model: type) -> None:
         ({"learning_rate": "fast"}, "“Learning rate” must be a number"),
         ({"learning_rate": None}, "“Learning rate” must be a number"),
         ({"batch_size": 1.5}, "“Batch size” must be a whole number"),
+        ({"batch_size": 16, "processes": 3}, "“Batch size” must be a multiple of 3"),
         ({"base_model": ""}, "“Base model” must not be empty"),
     ],
 )

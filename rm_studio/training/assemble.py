@@ -17,7 +17,7 @@ from rm_studio.errors import TrainingError
 from rm_studio.preferences import split_by_prompt
 from rm_studio.training import checkpoints, methods, runs
 from rm_studio.training.config import TrainConfig
-from rm_studio.training.device import has_fast_bfloat16
+from rm_studio.training.device import TOKENS_AT_ONCE, has_fast_bfloat16
 from rm_studio.training.objective import Objective
 from rm_studio.training.reporting import Files, Reporter
 from rm_studio.training.runs import Run
@@ -29,11 +29,10 @@ POINTS = 200  # about so many training points on the chart
 WATCHED_PAIRS = 128  # at least so many held-out pairs are measured on the way; all of them at the end
 MEASURINGS = (4, 10)  # at least and at most so many on the way,
 MEASURED_SHARE = 0.6  # and not more pairs altogether than this share of those learned from: a fifth of the time
-TOKENS_AT_ONCE = {"cpu": 16_384, "mps": 16_384, "cuda": 65_536}
 
 
 class Assembly(NamedTuple):
-    """All that a run needs to begin; ``left_out`` pairs are in neither set."""
+    """All that a run needs to begin; ``left_out`` pairs are in neither set, because an answer is too long."""
 
     trainer: StudioRewardTrainer
     files: Files
@@ -71,10 +70,9 @@ def assemble(run: Run, reporter: Reporter) -> Assembly:
 def split_and_tokenise(
     run: Run, tokenizer: Any, text_format: TextFormat, reporter: Reporter, words: str
 ) -> tuple[Tokens, Tokens, int]:
-    """The pairs to learn from, those to measure on, and how many are neither."""
+    """The pairs to learn from, those to measure on, and how many are neither because an answer is too long."""
     config = run.config
     pairs = runs.pairs_of(run)
-    n_pairs = len(pairs)
     pairs = pairs[pairs["chosen"] != pairs["rejected"]].reset_index(drop=True)
     pairs["p_chosen"] = pairs["p_chosen"].fillna(1.0) if "p_chosen" in pairs else 1.0
     split = split_by_prompt(pairs, config.test_share, config.seed)
@@ -91,6 +89,7 @@ def split_and_tokenise(
 
     folder = Workspace.default().token_cache
     sets = [tokenise(part, tokenizer, text_format, folder, progress) for part in (learned, measured)]
+    n_pairs = len(learned) + len(measured)
     left_out = n_pairs - sum(len(found.dataset) for found in sets)
     if not all(len(found.dataset) for found in sets):
         raise TrainingError(
@@ -118,7 +117,8 @@ def build_trainer(
     steps = max(1, math.ceil(math.ceil(len(train_set.dataset) / config.batch_size) * config.epochs))
     watched = min(len(test_set.dataset), max(WATCHED_PAIRS, len(train_set.dataset) // 16))
     wanted = int(MEASURED_SHARE * len(train_set.dataset) * config.epochs / watched)
-    measurings = min(max(wanted, MEASURINGS[0]), MEASURINGS[1])
+    patience = config.early_stopping + 3 if config.early_stopping else 0  # or it could never come to its end
+    measurings = min(max(wanted, MEASURINGS[0], patience), max(MEASURINGS[1], patience))
     on_the_chart = max(1, steps // POINTS)
     arguments = RewardConfig(
         output_dir=str(run.checkpoints),

@@ -69,7 +69,9 @@ def of_pairs(pairs: pd.DataFrame, config: TrainConfig) -> list[Finding]:
     except DataError as error:
         return [Finding(level="block", text=str(error))]
     found = []
-    n = len(split.test)
+    n_learned, n = (len(part[part["p_chosen"] != 0.5]) if "p_chosen" in part else len(part) for part in split)
+    if config.learn_ties:
+        n_learned = len(split.train)
     interval = wilson(0.75 * n, n)
     if n < FEW_PAIRS:
         text = (
@@ -78,7 +80,7 @@ def of_pairs(pairs: pd.DataFrame, config: TrainConfig) -> list[Finding]:
         )
         found.append(Finding(level="warn", text=text))
     else:
-        text = f"{len(split.train):,} pairs to learn from, {n:,} of other prompts to measure on."
+        text = f"{n_learned:,} pairs to learn from, {n:,} of other prompts to measure on."
         found.append(Finding(level="good", text=text))
     same = int((pairs["chosen"] == pairs["rejected"]).sum())
     if same:
@@ -132,7 +134,7 @@ def of_trial(trial: Trial, config: TrainConfig) -> list[Finding]:
         )
         found.append(Finding(level="warn", text=text))
     memory = of_memory(trial)
-    if memory.level == "block" and config.sharding != "copies":
+    if memory.level == "block" and config.sharding != "copies" and config.processes * config.nodes > 1:
         text = f"On one card it would take {trial.memory / 1e9:.1f} GB; spread over several, each takes a part of that."
         memory = Finding(level="warn", text=text)
     found.append(memory)

@@ -160,6 +160,17 @@ class TrainConfig(Frozen):
     )
 
     @model_validator(mode="after")
+    def _an_equal_share_each(self) -> "TrainConfig":
+        cards = self.processes * self.nodes
+        if self.batch_size % cards:
+            raise PydanticCustomError(
+                "equal_share",
+                f"must be a multiple of {cards}, the number of cards that share it",
+                {"field": "batch_size"},
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_target(self) -> "TrainConfig":
         if self.soft_labels and (self.use_strength or self.learn_ties or self.label_smoothing):
             raise PydanticCustomError(

@@ -7,11 +7,15 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 import psutil
 
 from rm_studio.settings import Frozen
+
+TOKENS_AT_ONCE = {"cpu": 16_384, "mps": 16_384, "cuda": 65_536}  # computed at one time, unless told
 
 
 class Device(Frozen):
@@ -46,11 +50,20 @@ def detect() -> Device:
         name, count = torch.cuda.get_device_properties(0).name, torch.cuda.device_count()
         return Device(kind="cuda", name=name, memory=total, others=total - free, gflops=_speed("cuda"), count=count)
     memory = psutil.virtual_memory()
+    total = min(memory.total, _limit() or memory.total)
     if torch.backends.mps.is_available():
-        return Device(kind="mps", name="Apple silicon", memory=memory.total, gflops=_speed("mps"))
+        return Device(kind="mps", name="Apple silicon", memory=total, gflops=_speed("mps"))
     cores = psutil.cpu_count(logical=True) or 1
     name = f"{cores} cores" if cores > 1 else "1 core"
-    return Device(kind="cpu", name=name, memory=memory.total, others=memory.used, gflops=_speed("cpu"))
+    return Device(kind="cpu", name=name, memory=total, others=min(memory.used, total), gflops=_speed("cpu"))
+
+
+def _limit() -> int | None:
+    """What a container may use of the machine's memory, in bytes, where it is in one (Linux control groups 2 and 1)."""
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            return int(Path(file).read_text())
+    return None
 
 
 def has_fast_bfloat16() -> bool:

@@ -26,5 +26,8 @@ def explain(error: BaseException) -> tuple[str, str]:
         )
     no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if no_space or "No space left" in str(error):  # safetensors has an error of its own
-        return "disk", "The disk is full. The last checkpoint is whole: free some space and press “Go on”."
+        return "disk", (
+            "The disk is full. Free some space, then press “Go on”, which continues from the last whole checkpoint; "
+            "where it is not offered there was none yet, and the run starts anew."
+        )
     return "", f"The run failed unexpectedly ({type(error).__name__}). Its log has the details."

@@ -8,7 +8,7 @@ import pandas as pd
 from rm_studio.models import Facts
 from rm_studio.training import checks
 from rm_studio.training.config import TrainConfig
-from rm_studio.training.device import Device
+from rm_studio.training.device import TOKENS_AT_ONCE, Device
 
 BILLION = 1e9
 BYTES_A_WEIGHT = 18  # weight, gradient and two moments in float32, and a copy in bfloat16
@@ -45,7 +45,8 @@ def presets(base_model: str, facts: Facts | None, pairs: pd.DataFrame, device: D
     common: dict[str, Any] = {"base_model": base_model, "max_length": limit, **asked}
     batch = 16 if n < 5_000 else 32 if n < 50_000 else 64
     room = device.memory if device else 8 * BILLION
-    full = size * BYTES_A_WEIGHT + WORKING_GB * BILLION < 0.8 * room
+    # Of what size is not known, least is asked: it may be one of billions of weights.
+    full = facts is not None and size * BYTES_A_WEIGHT + WORKING_GB * BILLION < 0.8 * room
     method = {"method": "full", "learning_rate": learning_rate(size, n)} if full else {
         "method": "lora", "learning_rate": 1e-4, "gradient_checkpointing": size > BILLION
     }  # fmt: skip
@@ -59,8 +60,11 @@ def presets(base_model: str, facts: Facts | None, pairs: pd.DataFrame, device: D
         Preset("Balanced", f"One pass over the pairs; {learned}.", TrainConfig(**common, **method, batch_size=batch)),
         Preset(
             "Best",
-            f"Two passes, and it stops early when the held-out loss no longer falls; {learned}.",
-            TrainConfig(**common, **method, batch_size=batch, epochs=2, schedule="cosine", early_stopping=4),
+            "Two passes; the model with the lowest held-out loss is kept, and it stops early when that no longer "
+            f"falls; {learned}.",
+            TrainConfig(
+                **common, **method, batch_size=batch, epochs=2, schedule="cosine", early_stopping=4, keep_best=True
+            ),
         ),
     ]
 
@@ -85,7 +89,8 @@ def outlook(config: TrainConfig, facts: Facts, pairs: pd.DataFrame, device: Devi
     seconds = (work + measuring) / (device.gflops * 1e9 * USED_OF_PEAK) + 15
     learning = facts.parameters * {"full": 14, "lora": 0.3, "qlora": 0.3, "head": 0.1}[config.method]
     weights = facts.parameters * {"full": 4, "lora": 4, "qlora": 0.7, "head": 4}[config.method]
-    together = min(config.tokens_at_once or 16_384, tokens / max(1, len(pairs)) * config.batch_size)
+    at_once = config.tokens_at_once or TOKENS_AT_ONCE[device.kind]
+    together = min(at_once, tokens / max(1, len(pairs)) * config.batch_size)
     kept = 34 * facts.hidden * facts.layers * together  # bytes a token and layer: Korthikanti et al. 2022
     memory = weights + learning + (kept if config.method != "head" else 0) + 0.7e9
     return Outlook(seconds, memory, tokens * config.epochs)

@@ -107,9 +107,14 @@ def start(run: Run) -> None:
     starting = Status(state="queued", message="Starting …", **keep, **processes.own_identity()._asdict())
     write_json(run.status_file, starting.model_dump())
     on_cpu = run.config.processes > 1 and not has_cards()
-    process_id = processes.spawn(
-        launchers.command(run, on_cpu), run.log_file, launchers.environment(run.config), launchers.is_inherited
-    )
+    try:
+        process_id = processes.spawn(
+            launchers.command(run, on_cpu), run.log_file, launchers.environment(run.config), launchers.is_inherited
+        )
+    except OSError as error:
+        message = f"The run could not be started ({error.strerror}). Mend that, then start it again."
+        write_json(run.status_file, {**starting.model_dump(), "state": "failed", "message": message, "pid": 0})
+        return
     content = read_json(run.status_file)
     if content and content["pid"] == starting.pid:  # the worker itself writes the rest
         write_json(run.status_file, {**content, **process_id._asdict()})
@@ -168,7 +173,7 @@ def follow(run: Run, on_status: Callable[[Status], None] = lambda status: None) 
             on_status(status)
             time.sleep(0.5)
     on_status(status)
-    if not run.has_model:
+    if status.state in ("failed", "interrupted") or not run.has_model:  # a model may be there from an earlier stop
         raise TrainingError(status.message)
     return run
 

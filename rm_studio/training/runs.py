@@ -234,7 +234,8 @@ class Run:
         if status.is_active:  # also when it waits: it may be started in this very moment
             self.stop_file.touch()
         if status.is_waiting:
-            gone = Status(state="stopped", message="Taken out of the queue before it began.", step=status.step)
+            when = f"where it waited to go on after step {status.step:,}" if status.step else "before it began"
+            gone = status.model_copy(update={"state": "stopped", "message": f"Taken out of the queue {when}."})
             write_json(self.status_file, gone.model_dump())
 
     def pause(self) -> None:
@@ -274,9 +275,13 @@ def prepare(folder: Path, config: TrainConfig, pairs: pd.DataFrame) -> Run:
 
 def is_same(run: Run, config: TrainConfig, pairs: pd.DataFrame) -> bool:
     """Whether a run has these settings and pairs."""
-    texts = ["prompt", "chosen", "rejected"]
-    same = pairs_of(run)[texts].equals(pairs[texts].reset_index(drop=True))
-    return same and run.config == _settled(config)
+    before = pairs_of(run)
+    names = ("prompt", "chosen", "rejected", "p_chosen", "strength")
+    columns = [name for name in names if name in before]
+    if columns != [name for name in names if name in pairs]:
+        return False
+    then, now = ([frame[name].fillna("").tolist() for name in columns] for frame in (before, pairs))
+    return then == now and run.config == _settled(config)
 
 
 def _settled(config: TrainConfig) -> TrainConfig:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 
 from rm_studio.encoding import TextFormat, encode
+from rm_studio.workspace import stamp
 
 TEXTS = ["prompt", "chosen", "rejected"]
 ROWS_AT_ONCE = 500
@@ -88,5 +90,6 @@ def _key(pairs: pd.DataFrame, tokenizer: Any, text_format: TextFormat) -> str:
 
 
 def _remove_old(folder: Path) -> None:
-    for file in sorted(folder.glob("*.arrow"), key=lambda file: -file.stat().st_mtime)[KEPT_FILES:]:
-        file.unlink(missing_ok=True)
+    for file in sorted(folder.glob("*.arrow"), key=lambda file: -stamp(file)[0])[KEPT_FILES:]:
+        with suppress(OSError):  # another process cleans up too, or (Windows) still reads it
+            file.unlink(missing_ok=True)

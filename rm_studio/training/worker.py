@@ -65,10 +65,11 @@ def train(run: Run, reporter: Reporter) -> Ending:
 
     state = "stopping" if ended_early else "training"
     reporter.say(state, "Saving the model and measuring it …", step=last, eta_s=None)
-    step = last
-    if (config.keep_best or files.stopped_early) and (best := read_json(files.best_folder / "best.json")):
+    step, picked = last, only_best
+    best = read_json(files.best_folder / "best.json") if config.keep_best or files.stopped_early else None
+    if best and int(best["step"]) <= last:  # a later one is left from before a crash
         trainer._load_from_checkpoint(str(files.best_folder))
-        step = int(best["step"])
+        step, picked = int(best["step"]), True
     fresh = run.folder / "model.new"
     save(trainer, fresh, tokenizer, config)
     if reporter.is_main:
@@ -80,7 +81,7 @@ def train(run: Run, reporter: Reporter) -> Ending:
             "prompts_shortened": train_set.shortened + test_set.shortened,
             "max_length": text_format.max_length,
             "steps": step,
-            "picked_as_best": step < last or only_best,
+            "picked_as_best": picked,
             "train_seconds": round(time.monotonic() - files.train_begun, 1),
             "memory_bytes": reporter.status.memory,
         }

@@ -3,7 +3,6 @@
 The run itself is in `train_run`, all runs of the project are in `train_runs`.
 """
 
-import functools
 import types
 import typing
 from typing import Any, Literal, NamedTuple
@@ -242,9 +241,14 @@ def _presets(project: Project | None, base_model: str) -> list[presets.Preset]:
     return presets.presets(base_model, _facts(base_model), empty if pairs is None else pairs, device.describe())
 
 
-@functools.lru_cache(maxsize=32)
+_known_facts: dict[str, models.Facts] = {}
+
+
 def _facts(base_model: str) -> models.Facts | None:
-    return models.facts(base_model)
+    """What is known of a model; asked again as long as nothing is, since the network may come back."""
+    if base_model not in _known_facts and (found := models.facts(base_model)):
+        _known_facts[base_model] = found
+    return _known_facts.get(base_model)
 
 
 def _meaning(project: Project | None, config: TrainConfig, name: str) -> str:

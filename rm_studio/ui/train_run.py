@@ -205,7 +205,8 @@ def diagnosis(project: Project, run: runs.Run) -> list[doctor.Advice]:
     rows = metrics.course(run.metrics_file).look()
     found = doctor.diagnose(rows, run.config, status.state, status.reason, longer, people)
     # What a button would do with a run that is at work, or has no such model, is not offered.
-    if status.is_active or run.best is None:
+    is_best = run.best is not None and run.report is not None and run.report["steps"] == run.best["step"]
+    if status.is_active or run.best is None or is_best:
         found = [one.model_copy(update={"action": ""}) if one.action == "best" else one for one in found]
     return found
 
@@ -256,6 +257,8 @@ def _longer_wins(folder: Any) -> float | None:
         return None
     pairs = pairs[pairs["chosen"] != pairs["rejected"]].reset_index(drop=True)  # as the worker splits them
     test = preferences.split_by_prompt(pairs, run.config.test_share, run.config.seed).test
+    if "p_chosen" in test:
+        test = test[test["p_chosen"] != 0.5]
     return float(evaluation.longer_wins(test).value)
 
 

@@ -1,5 +1,6 @@
 """What is said about a run before it starts: the pairs, the presets, and a trial of a few real steps."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -118,3 +119,16 @@ def test_what_a_check_found_keeps_a_run_from_starting_that_could_not_succeed(
         flow.start_training(workspace, project, config)
     assert runs.list_runs(project.runs) == []
     assert not list(project.folder.glob("cache/*"))
+
+
+def test_ties_count_only_where_they_are_learned_from() -> None:
+    tied = many(1200).assign(p_chosen=[0.5 if row % 2 else 1.0 for row in range(1200)])
+    assert "960 pairs to learn from" in told(many(1200))
+    assert re.search(r"4\d\d pairs to learn from", told(tied))
+
+
+def test_a_model_of_unknown_size_is_not_trained_whole(pairs: pd.DataFrame) -> None:
+    found = presets.presets(
+        "owner/unknown", None, pairs, Device(kind="cuda", name="card", memory=24 * 10**9, gflops=1e5)
+    )
+    assert {preset.config.method for preset in found} == {"head", "lora"}

@@ -61,3 +61,9 @@ def test_a_failure_has_its_button_too(reason: str, action: str) -> None:
 
 def test_nothing_is_said_before_there_is_something_to_say() -> None:
     assert diagnose(curves([0.693, 0.69], [0.7])[:1], TrainConfig(), "training") == []
+
+
+def test_with_margins_the_training_loss_is_held_against_its_own_start() -> None:
+    rows = curves([0.69, 0.6, 0.75, 0.9, 1.1], [3.05, 3.0, 2.8, 2.5, 2.2, 1.9, 1.6, 1.4, 1.2, 1.15])
+    titles = [advice.title for advice in diagnose(rows, TrainConfig(use_strength=True), "completed")]
+    assert "Overfitting since step 100" in titles and "Learning rate too high" not in titles

@@ -147,6 +147,7 @@ def test_ties_doubt_and_strength_reach_the_training(tiny_bert: Path, pairs: pd.D
     settings = {"base_model": str(tiny_bert), "batch_size": 8, "learning_rate": 1e-2, "epochs": 8}
     plain = train_here(judged, tmp_path / "plain", **settings)
     assert plain.report is not None and plain.report["n_train_pairs"] + plain.report["n_pairs"] == 30
+    assert plain.report["left_out"] == 0, "a tie is not too long"
     soft = train_here(judged, tmp_path / "soft", soft_labels=True, **settings)
     ties = train_here(judged, tmp_path / "ties", learn_ties=True, **settings)
     strong = train_here(judged, tmp_path / "strong", use_strength=True, **settings)

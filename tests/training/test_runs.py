@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -143,3 +145,43 @@ def test_what_went_wrong_is_explained() -> None:
 def test_nothing_but_ties_is_said_so(tiny_bert: Path, pairs: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="After ties are left out"):
         train_here(pairs.assign(p_chosen=0.5), tmp_path / "run", base_model=str(tiny_bert))
+
+
+def test_a_worker_that_cannot_be_started_frees_the_queue(
+    pairs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.prepare(tmp_path / "run", TrainConfig(), pairs)
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rm_studio.processes.spawn", full)
+    queue.start(run)
+    status = run.status()
+    assert status.state == "failed" and "No space left" in status.message
+
+
+def test_a_failed_run_is_no_success_though_an_earlier_stop_left_a_model(finished: Run, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(finished.folder, run.folder)
+    write_json(run.status_file, Status(state="failed", message="The disk is full.").model_dump())
+    with pytest.raises(TrainingError, match="The disk is full"):
+        queue.follow(run, lambda status: None)
+
+
+def test_taken_out_of_the_queue_a_run_keeps_how_far_it_was(pairs: pd.DataFrame, tmp_path: Path) -> None:
+    run = runs.prepare(tmp_path / "run", TrainConfig(), pairs)
+    waiting = Status(state="queued", message="Waits.", step=50, total_steps=100, elapsed_s=60.0, queued_at=time.time())
+    write_json(run.status_file, waiting.model_dump())
+    run.stop()
+    status = run.status()
+    assert (status.state, status.step, status.total_steps, status.elapsed_s) == ("stopped", 50, 100, 60.0)
+    assert "after step 50" in status.message
+
+
+def test_other_votes_are_other_pairs(pairs: pd.DataFrame, tmp_path: Path) -> None:
+    judged = pairs.assign(p_chosen=1.0)
+    run = runs.prepare(tmp_path / "run", TrainConfig(), judged)
+    assert runs.is_same(run, TrainConfig(), judged)
+    assert not runs.is_same(run, TrainConfig(), judged.assign(p_chosen=0.6))
+    assert not runs.is_same(run, TrainConfig(), judged.assign(strength=2.0))
