@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock
 
 from rm_studio import annotation, data, judged, models, plan, preferences, simulation, tables
 from rm_studio.config import ColumnMapping, DataSource, Selection
@@ -160,7 +159,7 @@ def use_feedback(project: Project, source: DataSource, *paths: Path, token: str 
 
 def publish(workspace: Workspace, project: Project, job: Job, name: str | None = None, go_on: bool = False) -> str:
     """Publish the comparisons to Argilla (`annotation.publish`); returns a closing sentence."""
-    comparisons = plan.interleaved(require_comparisons(project), known_answers(project))
+    comparisons = plan.interleaved(require_comparisons(project), plan.known_answers(project))
     with annotation.connect(workspace) as connection:
         reference = annotation.publish(
             connection, project, comparisons, job.progress, job.stopping.is_set, name or None, go_on
@@ -199,22 +198,6 @@ def dataset_name(project: Project) -> str:
     if info.argilla:
         return info.argilla.name
     return f"{project.slug}-v{len(info.earlier) + 1}" if info.earlier else project.slug
-
-
-def known_answers(project: Project) -> dict[str, int]:
-    """The comparisons whose answer is known, to see who reads with care: the original index of the best response."""
-    return {str(name): int(best) for name, best in (read_json(project.folder / "known.json") or {}).items()}
-
-
-def know_answer(project: Project, comparison_id: str, best: int) -> None:
-    """Note a comparison's best response."""
-    with FileLock(project.folder / ".known.lock"):  # two tabs may judge at once
-        write_json(project.folder / "known.json", {**known_answers(project), comparison_id: best})
-
-
-def forget_answers(project: Project) -> None:
-    """Forget all comparisons whose answer is known."""
-    (project.folder / "known.json").unlink(missing_ok=True)
 
 
 def pull(workspace: Workspace, project: Project, job: Job) -> str:

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from rm_studio import questions
 from rm_studio.config import Question
 from rm_studio.preferences import ballot_on
-from rm_studio.workspace import rows
+from rm_studio.workspace import Project, read_json, rows, write_json
 
 WORDS_A_MINUTE = 238  # silent reading of English non-fiction (Brysbaert 2019, J. of Memory and Language 109:104047)
 SECONDS_A_CONTROL = 6  # to decide and to click: our own estimate
@@ -98,3 +99,19 @@ def attention(feedback: pd.DataFrame, known: Mapping[str, int]) -> dict[str, tup
         is_right = all(ballot is not None and ballot.first > 0.5 for ballot in ballots)
         found[vote["annotator"]] = (right + is_right, total + 1)
     return found
+
+
+def known_answers(project: Project) -> dict[str, int]:
+    """The comparisons whose answer is known, to see who reads with care: the original index of the best response."""
+    return {str(name): int(best) for name, best in (read_json(project.folder / "known.json") or {}).items()}
+
+
+def know_answer(project: Project, comparison_id: str, best: int) -> None:
+    """Note a comparison's best response."""
+    with FileLock(project.folder / ".known.lock"):  # two tabs may judge at once
+        write_json(project.folder / "known.json", {**known_answers(project), comparison_id: best})
+
+
+def forget_answers(project: Project) -> None:
+    """Forget all comparisons whose answer is known."""
+    (project.folder / "known.json").unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from rm_studio import flow, plan
+from rm_studio import plan
 from rm_studio.config import Question
 from rm_studio.preferences import FEEDBACK_COLUMNS
 from rm_studio.workspace import Workspace
@@ -58,8 +58,8 @@ def test_each_person_s_known_answers_are_counted() -> None:
 
 def test_known_answers_are_kept_with_the_project(workspace: Workspace) -> None:
     project = workspace.create("Known")
-    flow.know_answer(project, "a", 1)
-    flow.know_answer(project, "b", 0)
-    assert flow.known_answers(project) == {"a": 1, "b": 0}
-    flow.forget_answers(project)
-    assert flow.known_answers(project) == {}
+    plan.know_answer(project, "a", 1)
+    plan.know_answer(project, "b", 0)
+    assert plan.known_answers(project) == {"a": 1, "b": 0}
+    plan.forget_answers(project)
+    assert plan.known_answers(project) == {}

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from fake_hub import WRITER, hub_dataset, serving, use_hub
 
-from rm_studio import flow, share
+from rm_studio import flow, plan, share
 from rm_studio.config import Question
 from rm_studio.errors import DataError, HubError
 from rm_studio.workspace import Project, Workspace, read_frame, write_frame
@@ -16,7 +16,7 @@ from rm_studio.workspace import Project, Workspace, read_frame, write_frame
 def project(workspace: Workspace) -> Project:
     made = flow.sample_project(workspace)
     made.update(question=Question(title="Which one?", guidelines="# Read\nBe fair."))
-    flow.know_answer(made, flow.require_comparisons(made)["id"][0], 1)
+    plan.know_answer(made, flow.require_comparisons(made)["id"][0], 1)
     return made
 
 
@@ -32,7 +32,7 @@ def test_what_is_shared_is_a_project_again_with_the_same_pairs(
         said = share.start_from(other, "team/preferences")
     assert "504 comparisons" in said
     pd.testing.assert_frame_equal(flow.require_pairs(other), flow.require_pairs(project))
-    assert other.info.question == project.info.question and flow.known_answers(other) == flow.known_answers(project)
+    assert other.info.question == project.info.question and plan.known_answers(other) == plan.known_answers(project)
     assert other.info.source is not None and other.info.source.revision and other.info.argilla is None
     with pytest.raises(DataError, match="comparisons already"):
         share.start_from(other, "team/preferences")

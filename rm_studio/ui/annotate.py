@@ -212,9 +212,7 @@ def annotate_tab(studio: Studio, counts: Counts, counts_token: gr.State) -> Anno
         n_pairs = 0 if pairs is None else len(pairs)
         return [
             told,
-            _summary(feedback, flow.known_answers(project))
-            + widgets.facts([("preference pairs", f"{n_pairs:,}")])
-            + widgets.ledger(ledger, "with a pair"),
+            _summary(feedback, plan.known_answers(project)) + widgets.ledger(ledger, "with a pair"),
             gr.update(
                 value=_pairs(pairs),
                 visible=n_pairs > 0,

@@ -48,7 +48,7 @@ def plan_panel(studio: Studio, question: gr.State) -> None:
         comparisons = cached_frame(project.comparisons) if project else None
         if project is None or comparisons is None:
             return ["", "", *[gr.update(interactive=False)] * 4, ""]
-        known = flow.known_answers(project)
+        known = plan.known_answers(project)
         wanted = max(FEWEST, round(SHARE * len(comparisons)))
         fixed = _is_published(project)
         words = f"{len(known):,} judged; {wanted:,} would be {SHARE:.0%} of the comparisons."
@@ -78,14 +78,14 @@ def plan_panel(studio: Studio, question: gr.State) -> None:
             project = studio.require_project(session)
             comparisons = flow.require_comparisons(project)
             for row in rows(comparisons[comparisons["id"] == showing]):
-                flow.know_answer(project, showing, int(row["order"][answer]))
+                plan.know_answer(project, showing, int(row["order"][answer]))
             return show_check(session, place)
 
         return note
 
     @friendly
     def forget_all(session: Session) -> list[Any]:
-        flow.forget_answers(studio.require_project(session))
+        plan.forget_answers(studio.require_project(session))
         return show_check(session, 0)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from rm_studio import flow
+from rm_studio import flow, plan
 from rm_studio.config import DataSource, Selection
 from rm_studio.workspace import Project, Workspace, read_frame
 
@@ -136,7 +136,7 @@ def test_guidelines_start_from_ours_checks_are_judged_and_a_new_version_made(
     page.get_by_role("button", name=re.compile("Attention checks")).click()
     page.get_by_role("button", name="Answer 1 is clearly better").click()
     expect(page.get_by_text("1 judged; 5 would be 5%")).to_be_visible()
-    assert len(flow.known_answers(project)) == 1
+    assert len(plan.known_answers(project)) == 1
     page.get_by_role("button", name="Publish to Argilla").click()
     expect(page.get_by_text("3 comparisons are in Argilla")).to_be_visible(timeout=LONG_MS)
     assert "sign it with your own name" in project.info.question.guidelines
